@@ -162,7 +162,10 @@ class Gaussians:
 
 @dataclass(frozen=True, slots=True)
 class Render:
-    """What the cameras see: colour over the background, coverage, and mean depth of what covers (metres, 0 where nothing does)."""
+    """What the cameras see: colour over the background, coverage, and the mean depth of what covers.
+
+    Depth is in metres along the camera's z, divided by coverage, and 0 where nothing covers.
+    """
 
     color: Float[Tensor, "B H W 3"]
     alpha: Float[Tensor, "B H W"]
