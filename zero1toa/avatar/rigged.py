@@ -132,17 +132,19 @@ class Avatar(nn.Module):
 
     def on_vertices(self, vertices: Float[Tensor, "B V 3"]) -> Gaussians:
         """Give the splats on a mesh that is posed already, as training has it for every frame of its clips."""
-        origin, rotation, size = face_frames(vertices, self.head.surface.faces)
-        # Per triangle, not per splat: there are several times fewer, and index_select is the cheapest gather.
-        turn = matrix_to_quaternion(rotation).index_select(1, self.face)
-        rotation = rotation.index_select(1, self.face)
-        origin = origin.index_select(1, self.face)
-        size = size.clamp_min(SMALLEST_TRIANGLE).index_select(1, self.face)[..., None]
-        frames = len(vertices)
+        frames, faces = len(vertices), self.head.surface.faces
+        origin, rotation, size = face_frames(vertices, faces)
+        size = size.clamp_min(SMALLEST_TRIANGLE)
+        # Everything a triangle does is made once per triangle, of which there are several times fewer than splats, and
+        # gathered as small matrices: two batched products are three times faster than arithmetic on columns.
+        shift = origin.index_select(1, self.face).flatten(0, 1)[..., None]
+        frame = (size[..., None, None] * rotation).index_select(1, self.face).flatten(0, 1)
+        turn = _left_multiplication(matrix_to_quaternion(rotation)).index_select(1, self.face).flatten(0, 1)
+        centre, quaternion = (p.expand(frames, -1, -1).flatten(0, 1)[..., None] for p in (self.centre, self.quaternion))
         return Gaussians(
-            means=origin + size * (rotation * self.centre[:, None, :]).sum(-1),
-            quats=quaternion_multiply(turn, self.quaternion.expand(frames, -1, -1)),
-            scales=size * self.log_scale.exp(),
+            means=torch.baddbmm(shift, frame, centre).view(frames, -1, 3),
+            quats=torch.bmm(turn, quaternion).view(frames, -1, 4),
+            scales=size.index_select(1, self.face)[..., None] * self.log_scale.exp(),
             opacities=self.opacity_logit.sigmoid().expand(frames, -1),
             colors=_Clamp.apply(0.5 + SH0 * self.color).expand(frames, -1, -1),
         )
@@ -165,6 +167,12 @@ class Avatar(nn.Module):
         if count > 0 and not 0 <= int(face.min()) <= int(face.max()) < head.surface.faces.shape[0]:
             raise AvatarError(f"this avatar was made for another head model than {head.name!r}: load it with the one it names")
         return cls(head, identity, face=face, **{name: arrays[name].clone() for name in PARAMETERS})
+
+
+def _left_multiplication(quat: Float[Tensor, "*B 4"]) -> Float[Tensor, "*B 4 4"]:
+    """Give the matrices that compose a rotation with another one on its right, as `quaternion_multiply(quat, other)` does."""
+    w, x, y, z = quat.unbind(-1)
+    return torch.stack([w, -x, -y, -z, x, w, -z, y, y, z, w, -x, z, -y, x, w], -1).unflatten(-1, (4, 4))
 
 
 class _Clamp(torch.autograd.Function):
