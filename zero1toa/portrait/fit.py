@@ -1,0 +1,132 @@
+"""Explain a portrait by the head model: who it is, what the face does, and where the camera stands."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.interpolate import RBFInterpolator
+from torch import Tensor
+
+from zero1toa.geometry.camera import FRONT, view_angles
+from zero1toa.geometry.rotation import axis_angle_to_matrix, matrix_to_axis_angle
+from zero1toa.head.base import HeadModel
+from zero1toa.portrait.landmark_fit import Pose, fit, initial_pose, landmark_basis, project
+from zero1toa.types import PARTS, Camera, FitReport, HeadState, Identity
+
+# Of a turned head's yaw, the share that the shoulders turn along. People in portraits turn their bodies too.
+TORSO_SHARE = 0.5
+# Landmark rows (MediaPipe's numbering) by how well they say where the surface is: the face's outline slides along
+# the skin when the head turns; eyes and lips are what people look at.
+OUTLINE = (
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150,
+    136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+)  # fmt: skip
+EYES_AND_LIPS = (
+    33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246, 263, 249, 390, 373, 374, 380, 381, 382,
+    362, 398, 384, 385, 386, 387, 388, 466, 61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267,
+    269, 270, 409, 78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415,
+)  # fmt: skip
+
+
+def landmark_weights() -> Float[np.ndarray, "478"]:
+    """Weigh the landmarks: the outline a third, eyes and lips double, irises most, because there are ten of them."""
+    weights = np.ones(478)
+    weights[list(OUTLINE)] = 0.3
+    weights[list(EYES_AND_LIPS)] = 2.0
+    weights[468:] = 3.0
+    return weights
+
+
+def fit_portrait(
+    points: Float[np.ndarray, "478 2"], head: HeadModel, *, width: int, height: int
+) -> tuple[Identity, HeadState, Camera, FitReport]:
+    """Fit identity, expression, head pose and camera to landmarks in pixels; then let the surface follow them exactly."""
+    basis = landmark_basis(head)
+    weights = landmark_weights()
+    pose = initial_pose(basis, points, (width / 2, height / 2))
+    pose = fit(basis, points, weights, pose, iterations=25)
+    pixels, _ = project(basis, pose)
+    rmse = float(np.sqrt(np.mean((pixels - points)[:468] ** 2) * 2))
+    shape = torch.from_numpy(pose.shape).float()
+    state, camera = decompose(pose, head, Identity(shape, torch.zeros_like(head.neutral_identity().offsets)), None, width, height)
+    identity = Identity(shape, _follow_landmarks(points - pixels, pose, head, shape, state))
+    return identity, state, camera, report(pose, rmse, head)
+
+
+def report(pose: Pose, rmse: float, head: HeadModel) -> FitReport:
+    """Sum a fit up for people."""
+    yaw, pitch, roll = view_angles(torch.from_numpy(pose.rotation).float())
+    strongest = sorted(zip(head.expression_names, pose.expression.tolist(), strict=True), key=lambda pair: -pair[1])
+    return FitReport(rmse, yaw, pitch, roll, tuple((name, round(value, 3)) for name, value in strongest[:6] if value > 0.05))
+
+
+def decompose(
+    pose: Pose, head: HeadModel, identity: Identity, torso: Float[Tensor, "3 3"] | None, width: int, height: int
+) -> tuple[HeadState, Camera]:
+    """Split a head pose into a turn of neck and head above the shoulders, and a camera that looks at the shoulders.
+
+    `torso` is the shoulders' rotation in the camera's axes; without one they face the camera but for a share of the
+    head's yaw. Neck and head bend by half of the turn each.
+    """
+    rotation = torch.from_numpy(pose.rotation).float()
+    if torso is None:
+        yaw = math.radians(view_angles(rotation)[0]) * TORSO_SHARE
+        torso = FRONT @ axis_angle_to_matrix(torch.tensor([0.0, yaw, 0.0]))
+    half = matrix_to_axis_angle(torso.T @ rotation) / 2
+    state = HeadState(
+        torch.from_numpy(pose.expression).float()[None], half[None], half[None], torch.zeros(1, 2, 3)
+    )
+    # The camera stands where the bent head's landmarks land on those of the unbent head at the fitted pose.
+    bent = head.landmarks(head.vertices(identity, state))[0]
+    straight = HeadState(state.expression, torch.zeros(1, 3), torch.zeros(1, 3), state.eyes)
+    unbent = head.landmarks(head.vertices(identity, straight))[0]
+    translation = (unbent @ rotation.T - bent @ torso.T).mean(0) + torch.from_numpy(pose.translation).float()
+    viewmat = torch.eye(4)
+    viewmat[:3, :3], viewmat[:3, 3] = torso, translation
+    x, y = pose.centre
+    intrinsics = torch.tensor([[pose.focal, 0, x], [0, pose.focal, y], [0, 0, 1.0]])
+    return state, Camera(viewmat[None], intrinsics[None], width, height)
+
+
+def _follow_landmarks(
+    residual: Float[np.ndarray, "478 2"], pose: Pose, head: HeadModel, shape: Tensor, state: HeadState
+) -> Float[Tensor, "V 3"]:
+    """Move the resting surface smoothly, parallel to the picture, so that its landmarks fall where they were found.
+
+    Thin-plate interpolation in space; anchors hold the back of the head, the neck and the bust in place. What sits
+    inside the face moves as one piece: each eye with the landmarks around it, teeth and tongue with the lips.
+    """
+    start = Identity(shape, torch.zeros_like(head.neutral_identity().offsets))
+    straight = HeadState(state.expression, torch.zeros(1, 3), torch.zeros(1, 3), state.eyes)
+    vertices = head.vertices(start, straight)
+    places = head.landmarks(vertices)[0].double().numpy()
+    vertices = vertices[0].double().numpy()
+    depth = places @ pose.rotation[2] + pose.translation[2]
+    moves = np.concatenate([residual * (depth / pose.focal)[:, None], np.zeros((len(depth), 1))], 1) @ pose.rotation
+    parts = np.array(PARTS)[head.surface.parts.numpy()]
+    faces = head.surface.faces.numpy()
+    # An outline landmark of a turned face lies on the silhouette, not on its own spot: trust it half.
+    trusted = np.setdiff1d(np.arange(468), OUTLINE)
+    held = np.unique(faces[np.isin(parts, ("neck", "bust"))])[::7]
+    back = np.flatnonzero(vertices[:, 2] < places[:, 2].min() - 0.03)[::7]
+    anchors = np.unique(np.concatenate([held, back]))
+    known = np.concatenate([places[trusted], vertices[anchors]])
+    values = np.concatenate([moves[trusted], np.zeros((len(anchors), 3))])
+    spline = RBFInterpolator(known, values, kernel="thin_plate_spline", smoothing=2e-6)
+    offsets = spline(vertices)
+    for part, rows in (("eyes", slice(468, 478)), ("teeth", None), ("tongue", None)):
+        for vertex_set in _sides(vertices, np.unique(faces[parts == part]), split=rows is not None):
+            near = np.linalg.norm(places[list(EYES_AND_LIPS)] - vertices[vertex_set].mean(0), axis=1) < 0.045
+            offsets[vertex_set] = moves[list(EYES_AND_LIPS)][near].mean(0) if near.any() else 0
+    return torch.from_numpy(offsets).float()
+
+
+def _sides(vertices: np.ndarray, rows: np.ndarray, *, split: bool) -> list[np.ndarray]:
+    """Split vertices into the left and the right piece, or keep them as one."""
+    if not split:
+        return [rows] if len(rows) else []
+    left = vertices[rows, 0] > 0
+    return [rows[left], rows[~left]]

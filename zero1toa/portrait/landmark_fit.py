@@ -1,0 +1,165 @@
+"""Levenberg-Marquardt on the 478 landmarks: identity, expression and head pose behind one pinhole camera.
+
+The landmarks of every head model are linear in shape and (very nearly) in expression, so a model is reduced to the
+basis of its landmarks once, and an iteration is a least-squares step with a few hundred unknowns: about 2 ms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from zero1toa.head.base import HeadModel
+from zero1toa.types import Identity
+
+# Tuned on 14 photos and paintings: stiffer by four (shape) and eight times than where no expression saturates any more,
+# the landmarks are still met to 0.87 px of 512 instead of 0.83, and identity no longer hides in expressions.
+SHAPE_RIDGE, EXPRESSION_RIDGE = 2.0, 3.0
+ROBUST = 3.0  # residuals beyond this many times the expected error count less (Geman-McClure)
+EXPECTED_ERROR = 0.01  # of the face's width
+
+
+@dataclass(frozen=True, slots=True)
+class LandmarkBasis:
+    """Landmarks of a head in its rest pose: mean (L, 3), change per shape (S, L, 3) and per expression (E, L, 3); metres."""
+
+    mean: Float[np.ndarray, "L 3"]
+    shape: Float[np.ndarray, "S L 3"]
+    expression: Float[np.ndarray, "E L 3"]
+
+    def frozen(self, shape: Float[np.ndarray, "S"], offsets: Float[np.ndarray, "L 3"]) -> LandmarkBasis:
+        """Give the basis of one person, in which no shape is left to find."""
+        return replace(self, mean=self.mean + np.tensordot(shape, self.shape, 1) + offsets, shape=self.shape[:0])
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """Parameters of one face: camera points are `rotation @ landmark + translation`, pixels by `focal` and `centre`."""
+
+    shape: Float[np.ndarray, "S"]
+    expression: Float[np.ndarray, "E"]
+    rotation: Float[np.ndarray, "3 3"]
+    translation: Float[np.ndarray, "3"]
+    focal: float
+    centre: tuple[float, float]
+
+
+def landmark_basis(head: HeadModel, identity: Identity | None = None) -> LandmarkBasis:
+    """Reduce a head model to its landmarks; with an `identity`, around that person instead of the average one."""
+    start = identity or head.neutral_identity()
+    rest = head.rest_state()
+    mean = head.landmarks(head.vertices(start, rest))[0]
+    count = len(head.expression_names)
+    moved = replace(head.rest_state(count), expression=torch.eye(count))
+    expression = head.landmarks(head.vertices(start, moved)) - mean
+
+    def of_shape(shape: torch.Tensor) -> torch.Tensor:
+        return head.landmarks(head.vertices(replace(start, shape=shape), rest))[0]
+
+    shapes = torch.func.vmap(lambda step: of_shape(start.shape + step) - mean)(torch.eye(len(start.shape)))
+    return LandmarkBasis(*(part.double().numpy() for part in (mean, shapes, expression)))
+
+
+def project(basis: LandmarkBasis, pose: Pose) -> tuple[Float[np.ndarray, "L 2"], Float[np.ndarray, "L 3"]]:
+    """Give where the landmarks fall, in pixels, and where they are in the camera's axes, in metres."""
+    points = basis.mean + np.tensordot(pose.shape, basis.shape, 1) + np.tensordot(pose.expression, basis.expression, 1)
+    seen = points @ pose.rotation.T + pose.translation
+    return seen[:, :2] / seen[:, 2:] * pose.focal + np.array(pose.centre), seen
+
+
+def initial_pose(basis: LandmarkBasis, points: Float[np.ndarray, "L 2"], centre: tuple[float, float]) -> Pose:
+    """Start from a face 80 cm away whose rotation is that of an affine camera fitted to the landmarks."""
+    distance = 0.8
+    centred, mean3, mean2 = basis.mean - basis.mean.mean(0), basis.mean.mean(0), points.mean(0)
+    affine = np.linalg.lstsq(centred, points - mean2, rcond=None)[0].T
+    left, scales, right = np.linalg.svd(affine, full_matrices=False)
+    rows = left @ right
+    rotation = np.stack([rows[0], rows[1], np.cross(rows[0], rows[1])])
+    focal = float(scales.mean()) * distance
+    translation = np.array([*(mean2 - np.array(centre)) / focal * distance, distance]) - rotation @ mean3
+    return Pose(np.zeros(len(basis.shape)), np.zeros(len(basis.expression)), rotation, translation, focal, centre)
+
+
+def fit(
+    basis: LandmarkBasis,
+    points: Float[np.ndarray, "L 2"],
+    weights: Float[np.ndarray, "L"],
+    pose: Pose,
+    *,
+    iterations: int,
+    expression_prior: Float[np.ndarray, "E"] | None = None,
+    expression_ridge: float = EXPRESSION_RIDGE,
+) -> Pose:
+    """Minimise robust landmark distances plus ridges over shape, expression (held in [0, 1]) and rigid pose.
+
+    Expressions are pulled towards `expression_prior` (zero without one).
+    """
+    scale = EXPECTED_ERROR * np.ptp(points[:, 0])
+    prior = np.zeros(len(pose.expression)) if expression_prior is None else expression_prior
+    shapes, expressions = len(pose.shape), len(pose.expression)
+    ridge = np.concatenate([np.full(shapes, SHAPE_RIDGE), np.full(expressions, expression_ridge), np.full(6, 1e-4)]) ** 2
+    lower = np.concatenate([np.full(shapes, -2.0), np.zeros(expressions), np.full(6, -np.inf)])
+    upper = np.concatenate([np.full(shapes, 2.0), np.ones(expressions), np.full(6, np.inf)])
+    for _ in range(iterations):
+        pixels, seen = project(basis, pose)
+        residual = (points - pixels) / scale
+        robust = weights / (1 + (residual**2).sum(1) / ROBUST**2) ** 2
+        jacobian = _jacobian(basis, pose, seen) / scale
+        weighted = jacobian * robust[None, :, None]
+        hessian = np.tensordot(weighted, jacobian, ((1, 2), (1, 2)))
+        gradient = np.tensordot(weighted, residual, ((1, 2), (0, 1)))
+        now = np.concatenate([pose.shape, pose.expression, np.zeros(6)])
+        target = np.concatenate([np.zeros(shapes), prior, np.zeros(6)])
+        hessian[np.diag_indices_from(hessian)] += ridge
+        gradient += ridge * (target - now)
+        step = _bounded_step(hessian, gradient, lower - now, upper - now)
+        pose = _moved(pose, step)
+    return pose
+
+
+def _jacobian(basis: LandmarkBasis, pose: Pose, seen: Float[np.ndarray, "L 3"]) -> Float[np.ndarray, "P L 2"]:
+    """Differentiate pixels by shape, expression, a turn of the head about its own origin, and translation."""
+    turned = seen - pose.translation
+    cross = np.zeros((3, *turned.shape))
+    cross[0, :, 1], cross[0, :, 2] = -turned[:, 2], turned[:, 1]
+    cross[1, :, 0], cross[1, :, 2] = turned[:, 2], -turned[:, 0]
+    cross[2, :, 0], cross[2, :, 1] = -turned[:, 1], turned[:, 0]
+    shift = np.broadcast_to(np.eye(3)[:, None], (3, len(seen), 3))
+    shaped = np.concatenate([basis.shape, basis.expression]) @ pose.rotation.T
+    moved = np.concatenate([shaped, cross, shift])
+    depth = seen[:, 2]
+    return pose.focal * (moved[..., :2] - moved[..., 2:] * (seen[:, :2] / depth[:, None])) / depth[:, None]
+
+
+def _bounded_step(hessian, gradient, lower, upper) -> Float[np.ndarray, "P"]:
+    """Solve the quadratic within bounds: fix what leaves them at the bound and solve again for the rest."""
+    free = np.ones(len(gradient), bool)
+    step = np.zeros_like(gradient)
+    for _ in range(8):
+        rest = gradient[free] - hessian[np.ix_(free, ~free)] @ step[~free]
+        step[free] = np.linalg.solve(hessian[np.ix_(free, free)], rest)
+        outside = free & ((step < lower - 1e-9) | (step > upper + 1e-9))
+        if not outside.any():
+            break
+        step = np.clip(step, lower, upper)
+        free &= ~outside
+    return np.clip(step, lower, upper)
+
+
+def _moved(pose: Pose, step: Float[np.ndarray, "P"]) -> Pose:
+    """Apply a step; the turn is composed from the left, in the camera's axes."""
+    shapes, expressions = len(pose.shape), len(pose.expression)
+    turn, angle = step[-6:-3], np.linalg.norm(step[-6:-3])
+    x, y, z = turn / max(angle, 1e-12)
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    rotation = (np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross) @ pose.rotation
+    return replace(
+        pose,
+        shape=pose.shape + step[:shapes],
+        expression=np.clip(pose.expression + step[shapes : shapes + expressions], 0, 1),
+        rotation=rotation,
+        translation=pose.translation + step[-3:],
+    )
