@@ -45,10 +45,14 @@ class Avatar(nn.Module):
     """`N` Gaussians bound to the triangles of one person's head.
 
     Parameters: `centre` (N, 3) and `log_scale` (N, 3) in units of triangle size, `quaternion` (N, 4) as (w, x, y, z),
-    `opacity_logit` (N), `color` (N, 3) with rgb = 0.5 + SH0 * color. Buffer: `face` (N), the triangle of each.
+    `opacity_logit` (N), `color` (N, 3) with rgb = 0.5 + SH0 * color. Buffers: `face` (N), the triangle of each, and
+    `reach` (N), how far from its triangle the position loss lets it float: 1 as in GaussianAvatars, but farther where it
+    was seeded farther. Hair and shoulders leave the mesh, and an edge of it would pull them in whenever no frame shows them
+    (ours).
     """
 
     face: Int[Tensor, "N"]
+    reach: Float[Tensor, "N"]
     centre: nn.Parameter
     quaternion: nn.Parameter
     log_scale: nn.Parameter
@@ -66,11 +70,13 @@ class Avatar(nn.Module):
         log_scale: Float[Tensor, "N 3"],
         opacity_logit: Float[Tensor, "N"],
         color: Float[Tensor, "N 3"],
+        reach: Float[Tensor, "N"] | None = None,
     ) -> None:
         super().__init__()
         # Held inside a record: were the head a Module, a plain attribute would make its weights ours to train and save.
         self.rig = Rig(head, identity)
         self.register_buffer("face", face)
+        self.register_buffer("reach", centre.detach().norm(dim=-1).clamp_min(1.0) if reach is None else reach)
         self.centre = nn.Parameter(centre)
         self.quaternion = nn.Parameter(quaternion)
         self.log_scale = nn.Parameter(log_scale)
@@ -124,6 +130,11 @@ class Avatar(nn.Module):
     def __len__(self) -> int:
         return self.face.shape[0]
 
+    def triangle_sizes(self) -> Float[Tensor, "F"]:
+        """Give the sizes in metres, the unit of length of each triangle's splats, on the resting head."""
+        resting = self.head.vertices(self.identity, self.head.rest_state())[0]
+        return face_frames(resting, self.head.surface.faces)[2].clamp_min(SMALLEST_TRIANGLE)
+
     def pose(self, state: HeadState) -> Gaussians:
         """Move the splats with the head; differentiable in the parameters."""
         with torch.no_grad():
@@ -151,22 +162,23 @@ class Avatar(nn.Module):
 
     def state_arrays(self) -> dict[str, Tensor]:
         """Give everything that training made, by name: what a safetensors file of an avatar holds."""
-        return {"face": self.face, **{name: getattr(self, name).detach() for name in PARAMETERS}}
+        return {name: getattr(self, name).detach() for name in ("face", "reach", *PARAMETERS)}
 
     @classmethod
     def from_arrays(cls, head: HeadModel, identity: Identity, arrays: dict[str, Tensor]) -> Avatar:
         """Make the avatar that `state_arrays` described; raises AvatarError when arrays are missing or do not fit."""
-        missing = [name for name in ("face", *PARAMETERS) if name not in arrays]
+        missing = [name for name in ("face", "reach", *PARAMETERS) if name not in arrays]
         if missing:
             raise AvatarError(f"the avatar file lacks {', '.join(missing)}: it was cut short; save it again")
-        shapes = {"face": (), "centre": (3,), "quaternion": (4,), "log_scale": (3,), "opacity_logit": (), "color": (3,)}
+        shapes = dict.fromkeys(("centre", "log_scale", "color"), (3,)) | {"quaternion": (4,)}
+        shapes |= dict.fromkeys(("face", "reach", "opacity_logit"), ())
         count = arrays["face"].shape[0] if arrays["face"].dim() == 1 else -1
         if any(arrays[name].shape != (count, *tail) for name, tail in shapes.items()):
             raise AvatarError("the arrays of the avatar file do not fit each other: the file is damaged; save it again")
         face = arrays["face"].long()
         if count > 0 and not 0 <= int(face.min()) <= int(face.max()) < head.surface.faces.shape[0]:
             raise AvatarError(f"this avatar was made for another head model than {head.name!r}: load it with the one it names")
-        return cls(head, identity, face=face, **{name: arrays[name].clone() for name in PARAMETERS})
+        return cls(head, identity, face=face, **{name: arrays[name].clone() for name in ("reach", *PARAMETERS)})
 
 
 def _left_multiplication(quat: Float[Tensor, "*B 4"]) -> Float[Tensor, "*B 4 4"]:
