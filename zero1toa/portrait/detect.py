@@ -164,13 +164,15 @@ def choose_face(detections: Sequence[Detection], face: int | None = None) -> tup
         )
     if chosen.width < GOOD_FACE_WIDTH:
         notes.append(
-            f"The face is only {pixels} px wide, so the avatar will look soft; {GOOD_FACE_WIDTH} px or more gives a sharper one."
+            f"The face is only {pixels} px wide, so the avatar will look soft; {GOOD_FACE_WIDTH} px or more looks sharper."
         )
     return chosen, tuple(notes)
 
 
 def _tiles(width: int, height: int, side: float) -> list[_Square]:
-    """Cover an image with squares that overlap by half."""
+    """Cover an image with squares that overlap by half; none if a face worth finding could not fit in."""
+    if side < MIN_FACE_WIDTH:
+        return []
     xs, ys = (
         np.linspace(side / 2, length - side / 2, max(1, math.ceil((length - side) / (side / 2) - 1e-6) + 1))
         for length in (width, height)
@@ -190,7 +192,9 @@ def _cut(image: UInt8[np.ndarray, "H W 3"], window: _Square, size: int = CROP_SI
         x1, y1 = min(width, math.ceil(window.x + window.side / 2)), min(height, math.ceil(window.y + window.side / 2))
         small = ((x1 - x0) // factor, (y1 - y0) // factor)
         if min(small) > 0:
-            image = cv2.resize(image[y0 : y0 + small[1] * factor, x0 : x0 + small[0] * factor], small, interpolation=cv2.INTER_AREA)
+            image = cv2.resize(
+                image[y0 : y0 + small[1] * factor, x0 : x0 + small[0] * factor], small, interpolation=cv2.INTER_AREA
+            )
             window = _Square((window.x - x0) / factor, (window.y - y0) / factor, window.side / factor)
     scale = size / window.side
     # Pixel centres lie at +0.5 here and at integers in OpenCV.
