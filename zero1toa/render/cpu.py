@@ -16,7 +16,7 @@ from torch import Tensor
 
 from zero1toa.render.base import backgrounds, nonfinite_error
 from zero1toa.render.blend import blend, blend_backward
-from zero1toa.render.project import COLUMNS, project, project_backward
+from zero1toa.render.project import COLUMNS, X0, project, project_backward
 from zero1toa.render.tiles import TILE, deal, sort_by_depth
 from zero1toa.types import Camera, Gaussians, Render
 
@@ -70,13 +70,16 @@ class _Rasterize(torch.autograd.Function):
         with _LOCK:
             for frame in range(frames):
                 pose = [value[frame if len(value) > 1 else 0] for value in parameters]
-                splats, boxes = np.empty((len(pose[0]), COLUMNS), np.float32), np.empty((len(pose[0]), 4), np.int32)
-                project(*pose, views[frame], ks[frame], width, height, splats, boxes)
-                order = sort_by_depth(splats, boxes)
-                lists = deal(splats, boxes, order, -(-width // TILE), -(-height // TILE), wanted)
-                blend(splats, boxes, *lists[:2], behind[frame], *(image[frame] for image in images))
+                n = len(pose[0])
+                splats, depths = np.empty((n, COLUMNS), np.float32), np.empty(n, np.float32)
+                masks, corners = np.empty(n, np.int64), np.empty(n, np.int32)
+                project(*pose, views[frame], ks[frame], width, height, splats, depths, masks, corners)
+                order = sort_by_depth(depths)
+                boxes = splats[:, X0 : X0 + 4]
+                lists = deal(order, masks, corners, boxes, -(-width // TILE), -(-height // TILE), wanted)
+                blend(splats, *lists[:2], behind[frame], *(image[frame] for image in images))
                 if wanted:
-                    records.append((splats, boxes, *lists))
+                    records.append((splats, *lists))
         ctx.records = records
         ctx.save_for_backward(means, quats, scales, opacities, colors, viewmats, intrinsics, background, color, alpha, depth)
         return color, alpha, depth
@@ -92,10 +95,10 @@ class _Rasterize(torch.autograd.Function):
         d_images = [_array(gradient) for gradient in d_images]
         height, width = alpha.shape[1:]
         with _LOCK:
-            for frame, (splats, boxes, offsets, lists, first, places) in enumerate(ctx.records):
+            for frame, (splats, offsets, lists, first, places) in enumerate(ctx.records):
                 pose = [value[frame if len(value) > 1 else 0] for value in values[:3]]
                 d_pose = [value[frame if len(value) > 1 else 0] for value in gradients]
                 seen = [image[frame] for image in (*images, *d_images)]
-                moments = blend_backward(splats, boxes, offsets, lists, behind[frame], *seen)
+                moments = blend_backward(splats, offsets, lists, behind[frame], *seen)
                 project_backward(*pose, views[frame], ks[frame], width, height, splats, first, places, moments, *d_pose)
         return *(torch.from_numpy(gradient) for gradient in gradients), None, None, None, None

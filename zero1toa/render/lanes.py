@@ -172,3 +172,30 @@ def _reduction(name: str, signature_of):
 
 total = _reduction("fadd", lambda one, many: ir.FunctionType(one, [one, many]))
 largest = _reduction("fmax", lambda one, many: ir.FunctionType(one, [many]))
+
+
+@intrinsic
+def lowest_bit(typing, mask):
+    """Give the position of the lowest set bit of an int64 that is not zero."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def prefetch(typing, array, index):
+    """Ask for the cache line at flat index `index` of a contiguous array before it is needed."""
+
+    def generate(context, builder, signature, arguments):
+        at = context.cast(builder, arguments[1], signature.args[1], types.intp)
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        address = builder.bitcast(builder.gep(data, [at]), ir.IntType(8).as_pointer())
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [address.type, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(function, [address, *(number(flag) for flag in (0, 3, 1))])  # to read, into every cache, data
+        return context.get_dummy_value()
+
+    return types.void(array, index), generate

@@ -19,8 +19,9 @@ from zero1toa.geometry.mesh import vertex_normals
 from zero1toa.render.mesh import rasterize_mesh
 from zero1toa.types import PARTS, Reference
 
-# How far the surface may lie behind what the photo sees there and still count as seen, in metres.
-SEEN_WITHIN = 0.005
+# How far the surface may lie behind what the photo sees there and still count as seen, in metres: half a millimetre
+# where skin folds over skin, as at the eyelids and in the mouth, and more where only the fit is in doubt.
+SEEN_WITHIN, SEEN_WITHIN_FOLDS = 0.005, 0.0005
 # Cosines between surface normal and view at which a texel starts to count, and counts in full.
 GRAZING, HEAD_ON = 0.15, 0.45
 # A mirrored colour is lit from the wrong side, one seen through the head is hair like that hair; both beat a fill.
@@ -40,6 +41,8 @@ class PhotoSurface:
         self.normals = vertex_normals(reference.vertices, self.faces)
         self.fragments = rasterize_mesh(reference.vertices[None], self.faces, reference.camera)
         self.matte = _eroded(reference.alpha)
+        folds = torch.tensor([PARTS.index(part) for part in ("eyelids", "lips", "mouth", "teeth", "tongue", "eyes")])
+        self.tolerance = torch.where(torch.isin(self.parts, folds), SEEN_WITHIN_FOLDS, SEEN_WITHIN)
         self.hair = self._hair_pixels()
         self.fill = self._fill_vertices()
 
@@ -48,8 +51,8 @@ class PhotoSurface:
     ) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P"]]:
         """Give colours in [0, 1] and confidences in [0, 1] of surface points: 1 seen head-on, near 0 filled in."""
         corners = self.faces[face]
-        color, seen = self._seen(corners, barycentric)
-        mirror, mirror_seen = self._seen(self.reference.surface.mirror[corners], barycentric)
+        color, seen = self._seen(corners, barycentric, self.tolerance[face])
+        mirror, mirror_seen = self._seen(self.reference.surface.mirror[corners], barycentric, self.tolerance[face])
         through, through_seen = self._through(corners, barycentric)
         through_seen = through_seen * (self.parts[face] == PARTS.index("scalp"))
         hidden = torch.isin(self.parts[face], torch.tensor([PARTS.index(part) for part in ("teeth", "tongue", "mouth")]))
@@ -60,7 +63,9 @@ class PhotoSurface:
         confidence = torch.maximum(seen, torch.maximum(mirror_seen * MIRRORED, through_seen * THROUGH))
         return filled, confidence
 
-    def _seen(self, corners: Int[Tensor, "P 3"], barycentric: Float[Tensor, "P 3"]) -> tuple[Tensor, Tensor]:
+    def _seen(
+        self, corners: Int[Tensor, "P 3"], barycentric: Float[Tensor, "P 3"], tolerance: Float[Tensor, "P"]
+    ) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P"]]:
         """Look surface points up in the photo; the weight is 0 where it does not see them and 1 where it does well."""
         points = (self.reference.vertices[corners] * barycentric[..., None]).sum(-2)
         normals = normalize((self.normals[corners] * barycentric[..., None]).sum(-2), dim=-1)
@@ -68,11 +73,13 @@ class PhotoSurface:
         view = normalize(center(self.reference.camera) - points, dim=-1)
         facing = _ramp((normals * view).sum(-1), GRAZING, HEAD_ON)
         depth = _sample(self.fragments.depth[0][..., None], pixels, mode="nearest")[:, 0]
-        visible = (pixels[:, 2] < depth + SEEN_WITHIN) & (depth > 0)
+        visible = (pixels[:, 2] < depth + tolerance) & (depth > 0)
         weight = facing * visible * _sample(self.matte[..., None], pixels)[:, 0]
         return _sample(self.reference.image, pixels), weight
 
-    def _through(self, corners: Int[Tensor, "P 3"], barycentric: Float[Tensor, "P 3"]) -> tuple[Tensor, Tensor]:
+    def _through(
+        self, corners: Int[Tensor, "P 3"], barycentric: Float[Tensor, "P 3"]
+    ) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P"]]:
         """Look through the head: the colour of the hair that lies in front of points on its far side."""
         points = (self.reference.vertices[corners] * barycentric[..., None]).sum(-2)
         pixels = project(points[None], self.reference.camera)[0]
@@ -100,8 +107,8 @@ class PhotoSurface:
         unit = torch.eye(3)
         for corner in range(3):
             bary = unit[corner].expand(len(self.faces), 3)
-            seen, how = self._seen(self.faces, bary)
-            mirror, mirror_how = self._seen(self.reference.surface.mirror[self.faces], bary)
+            seen, how = self._seen(self.faces, bary, self.tolerance)
+            mirror, mirror_how = self._seen(self.reference.surface.mirror[self.faces], bary, self.tolerance)
             better = torch.where((how >= 0.3)[:, None], seen, mirror)
             color[self.faces[:, corner]] = better
             weight[self.faces[:, corner]] = torch.where(how >= 0.3, how, mirror_how * MIRRORED)
@@ -174,4 +181,3 @@ def _diffuse(color: Tensor, weight: Tensor, default: Tensor, faces: Tensor, part
     solve = factorized((laplacian + diags(known + breath)).tocsc())
     right = known[:, None] * color.double().numpy() + breath[:, None] * default.double().numpy()
     return torch.from_numpy(np.stack([solve(right[:, channel]) for channel in range(3)], 1)).float().clamp(0, 1)
-

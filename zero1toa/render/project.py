@@ -13,11 +13,11 @@ import numpy as np
 from numba import njit, prange
 
 from zero1toa.render.base import ALPHA_MIN, FAR, FOV_MARGIN, LOW_PASS, NEAR
+from zero1toa.render.tiles import FAST, touched_tiles
 
-# All of fast maths but the promise that NaN and infinity never occur: overflow must stay well-defined.
-FAST = {"contract", "reassoc", "nsz", "arcp"}
-# Columns of the table of projected splats: centre, conic (a and c halved), opacity, colour, depth, two spare.
-X, Y, A_HALF, B, C_HALF, OPACITY, RED, GREEN, BLUE, DEPTH, COLUMNS = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12
+# Columns of the table of projected splats: centre, conic (a and c halved), opacity, colour, depth, and the box of
+# pixels it may touch (ends exclusive). Sixteen floats are one line of the cache.
+X, Y, A_HALF, B, C_HALF, OPACITY, RED, GREEN, BLUE, DEPTH, X0, X1, Y0, Y1, COLUMNS = *range(14), 16
 # Half the variance of a splat that covers any frame evenly; beyond it float32 cannot invert the covariance.
 VARIANCE_MAX = np.float32(1e17)
 
@@ -28,6 +28,13 @@ def _limits(k, width, height):
     fx, fy, cx, cy = k[0, 0], k[1, 1], k[0, 2], k[1, 2]
     margin_x, margin_y = np.float32(FOV_MARGIN * 0.5) * width / fx, np.float32(FOV_MARGIN * 0.5) * height / fy
     return -cx / fx - margin_x, (width - cx) / fx + margin_x, -cy / fy - margin_y, (height - cy) / fy + margin_y
+
+
+@njit(fastmath=FAST, cache=True, inline="always")
+def _pixels(center, radius, size):
+    """Give the range of pixels (end exclusive) of an axis whose centres lie within a radius, inside the image."""
+    half, zero = np.float32(0.5), np.float32(0)
+    return math.ceil(min(max(center - radius - half, zero), size)), math.floor(min(max(center + radius + half, zero), size))
 
 
 @njit(fastmath=FAST, cache=True, inline="always")
@@ -45,10 +52,11 @@ def _rotation(qw, qx, qy, qz):
 
 
 @njit(fastmath=FAST, cache=True, parallel=True, nogil=True)
-def project(means, quats, scales, opacities, colors, view, k, width, height, splats, boxes):
-    """Fill the table of splats "N COLUMNS" and the boxes "N 4" of pixels (x0, x1, y0, y1; ends exclusive).
+def project(means, quats, scales, opacities, colors, view, k, width, height, splats, depths, masks, corners):
+    """Fill the table of splats "N COLUMNS", their depths "N" and the tiles they touch (see `touched_tiles`).
 
-    A box holds the pixels whose centres may lie in the ellipse where alpha > ALPHA_MIN; what is not seen has an empty one.
+    What cannot be seen has depth 0 and nothing else. The box of a splat holds the pixels whose centres may lie in
+    the ellipse where alpha > ALPHA_MIN.
     """
     fx, fy, cx, cy = k[0, 0], k[1, 1], k[0, 2], k[1, 2]
     left, right, top, bottom = _limits(k, np.float32(width), np.float32(height))
@@ -57,8 +65,7 @@ def project(means, quats, scales, opacities, colors, view, k, width, height, spl
     w20, w21, w22, w23 = view[2, 0], view[2, 1], view[2, 2], view[2, 3]
     half, low_pass = np.float32(0.5), np.float32(LOW_PASS)
     for i in prange(means.shape[0]):
-        for column in range(4):
-            boxes[i, column] = 0
+        depths[i] = 0
         mx, my, mz = means[i, 0], means[i, 1], means[i, 2]
         z = w20 * mx + w21 * my + w22 * mz + w23
         opacity = opacities[i]
@@ -88,16 +95,18 @@ def project(means, quats, scales, opacities, colors, view, k, width, height, spl
         # alpha = opacity exp(-r^2 / 2) falls to ALPHA_MIN at r standard deviations (StopThePop, section B.2).
         # The small constant outweighs rounding; a pixel too many is skipped later by its alpha.
         reach = math.sqrt(np.float32(2) * math.log(opacity * np.float32(1 / ALPHA_MIN))) + np.float32(1e-3)
-        rx, ry = reach * math.sqrt(xx), reach * math.sqrt(yy)
-        boxes[i, 0] = int(math.ceil(min(max(x - rx - half, np.float32(0)), np.float32(width))))
-        boxes[i, 1] = int(math.floor(min(max(x + rx + half, np.float32(0)), np.float32(width))))
-        boxes[i, 2] = int(math.ceil(min(max(y - ry - half, np.float32(0)), np.float32(height))))
-        boxes[i, 3] = int(math.floor(min(max(y + ry + half, np.float32(0)), np.float32(height))))
+        x0, x1 = _pixels(x, reach * math.sqrt(xx), np.float32(width))
+        y0, y1 = _pixels(y, reach * math.sqrt(yy), np.float32(height))
+        if x0 >= x1 or y0 >= y1:
+            continue
         inverse = np.float32(1) / det
         splats[i, X], splats[i, Y] = x, y
         splats[i, A_HALF], splats[i, B], splats[i, C_HALF] = half * yy * inverse, -xy * inverse, half * xx * inverse
         splats[i, OPACITY], splats[i, DEPTH] = opacity, z
         splats[i, RED], splats[i, GREEN], splats[i, BLUE] = colors[i, 0], colors[i, 1], colors[i, 2]
+        splats[i, X0], splats[i, X1], splats[i, Y0], splats[i, Y1] = x0, x1, y0, y1
+        depths[i] = z
+        masks[i], corners[i] = touched_tiles(x, y, xx, xy, yy, reach, x0, x1, y0, y1, width)
 
 
 @njit(fastmath=FAST, cache=True, inline="always")
@@ -145,7 +154,7 @@ def project_backward(
     left, right, top, bottom = _limits(k, np.float32(width), np.float32(height))
     w00, w01, w02, w03 = view[0, 0], view[0, 1], view[0, 2], view[0, 3]
     w10, w11, w12, w13 = view[1, 0], view[1, 1], view[1, 2], view[1, 3]
-    w20, w21, w22, w23 = view[2, 0], view[2, 1], view[2, 2], view[2, 3]
+    w20, w21, w22 = view[2, 0], view[2, 1], view[2, 2]
     half, zero = np.float32(0.5), np.float32(0)
     for i in prange(means.shape[0]):
         if first[i] == first[i + 1]:

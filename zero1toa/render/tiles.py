@@ -11,27 +11,61 @@ import math
 import numpy as np
 from numba import njit, prange
 
-from zero1toa.render.base import ALPHA_MIN
-from zero1toa.render.project import A_HALF, C_HALF, DEPTH, FAST, OPACITY, B, X, Y
+from zero1toa.render.lanes import lowest_bit
 
+# All of fast maths but the promise that NaN and infinity never occur: overflow must stay well-defined.
+FAST = {"contract", "reassoc", "nsz", "arcp"}
 TILE = 16  # pixels a side
+_BLOCK = 8  # tiles a side that the 64 bits of a mask can tell apart
 _CHUNKS = 8
 _DIGIT = 12  # bits sorted at once: the counters of a chunk then fit the first cache
 
 
+@njit(fastmath=FAST, cache=True, inline="always")
+def touched_tiles(x, y, xx, xy, yy, reach, x0, x1, y0, y1, width):
+    """Give a bit mask of the tiles that an ellipse touches, 8 a row, and the index of the tile of its first bit.
+
+    The ellipse has centre (x, y), covariance (xx, xy; xy, yy) and `reach` standard deviations; its box of pixels is
+    [x0, x1) x [y0, y1). Being convex, it spans most of a row of tiles at its own extreme points or at the edge of
+    the row nearest to those. A box of more than 8 x 8 tiles gives (0, -1): take them all.
+    """
+    left, right, top, bottom = x0 // TILE, (x1 - 1) // TILE, y0 // TILE, (y1 - 1) // TILE
+    corner = np.int32(top * ((width + TILE - 1) // TILE) + left)
+    if left == right and top == bottom:
+        return np.int64(1), corner
+    if right - left >= _BLOCK or bottom - top >= _BLOCK:
+        return np.int64(0), np.int32(-1)
+    half, zero, slack = np.float32(0.5), np.float32(0), np.float32(1e-2)
+    # Along a row at height dy the ellipse spans slope dy +- sqrt((reach^2 - dy^2 / yy) (xx - xy^2 / yy)).
+    slope = xy / yy
+    spread, extreme = max(zero, xx - xy * slope), reach * xy / math.sqrt(xx)
+    mask = np.int64(0)
+    for row in range(top, bottom + 1):
+        low = np.float32(max(y0, row * TILE)) + half - y
+        high = np.float32(min(y1, (row + 1) * TILE)) - half - y
+        up, down = min(high, max(low, extreme)), min(high, max(low, -extreme))
+        most = slope * up + math.sqrt(max(zero, (reach * reach - up * up / yy) * spread)) + slack
+        least = slope * down - math.sqrt(max(zero, (reach * reach - down * down / yy) * spread)) - slack
+        first = max(x0, math.ceil(max(x + least - half, zero))) // TILE
+        last = (min(x1, math.floor(max(x + most + half, zero))) - 1) // TILE
+        for column in range(first, last + 1):
+            mask |= np.int64(1) << ((row - top) * _BLOCK + column - left)
+    return mask, corner
+
+
 @njit(cache=True, parallel=True, nogil=True)
-def sort_by_depth(splats, boxes):
-    """Give the indices of the splats with a box, sorted by depth; equals stay in order."""
-    n = splats.shape[0]
-    bits = splats.view(np.int32)  # the order of positive floats is that of their bits
+def sort_by_depth(depths):
+    """Give the indices of the splats of positive depth, from near to far; equals stay in order."""
+    n = depths.size
+    bits = depths.view(np.int32)  # the order of positive floats is that of their bits
     starts = np.zeros(_CHUNKS + 1, np.int64)
     low, high = np.full(_CHUNKS, np.int32(0x7FFFFFFF)), np.zeros(_CHUNKS, np.int32)
     for chunk in prange(_CHUNKS):
         seen, least, most = 0, np.int32(0x7FFFFFFF), np.int32(0)
         for i in range(n * chunk // _CHUNKS, n * (chunk + 1) // _CHUNKS):
-            if boxes[i, 0] < boxes[i, 1] and boxes[i, 2] < boxes[i, 3]:
+            if bits[i] > 0:
                 seen += 1
-                least, most = min(least, bits[i, DEPTH]), max(most, bits[i, DEPTH])
+                least, most = min(least, bits[i]), max(most, bits[i])
         starts[chunk + 1], low[chunk], high[chunk] = seen, least, most
     for chunk in range(_CHUNKS):
         starts[chunk + 1] += starts[chunk]
@@ -40,8 +74,8 @@ def sort_by_depth(splats, boxes):
     for chunk in prange(_CHUNKS):
         at = starts[chunk]
         for i in range(n * chunk // _CHUNKS, n * (chunk + 1) // _CHUNKS):
-            if boxes[i, 0] < boxes[i, 1] and boxes[i, 2] < boxes[i, 3]:
-                keys[at], order[at] = bits[i, DEPTH] - base, i
+            if bits[i] > 0:
+                keys[at], order[at] = bits[i] - base, i
                 at += 1
     shift = 0
     next_keys, next_order = np.empty(visible, np.int32), np.empty(visible, np.int32)
@@ -68,59 +102,42 @@ def sort_by_depth(splats, boxes):
     return order
 
 
-@njit(fastmath=FAST, cache=True, inline="always")
-def _columns(splat, box, row, reach):
-    """Give the range of tile columns (end exclusive) that the ellipse sigma <= reach touches in a row of tiles.
-
-    The ellipse is convex, so its extent over the band of pixel centres of the row lies at its own extreme point
-    or at the edge of the band nearest to that.
-    """
-    a, b, c = splat[A_HALF] * 2, splat[B], splat[C_HALF] * 2
-    half = np.float32(0.5)
-    low = max(box[2], row * TILE) + half - splat[Y]
-    high = min(box[3], (row + 1) * TILE) - half - splat[Y]
-    det = a * c - b * b
-    extreme = -b / c * math.sqrt(max(np.float32(0), 2 * reach * c / det)) if det > 0 else np.float32(0)
-    up, down = min(high, max(low, extreme)), min(high, max(low, -extreme))
-    right = (-b * up + math.sqrt(max(np.float32(0), 2 * reach * a - det * up * up))) / a
-    left = (-b * down - math.sqrt(max(np.float32(0), 2 * reach * a - det * down * down))) / a
-    first = max(np.float32(box[0]), math.ceil(splat[X] + left - half - np.float32(1e-2)))
-    end = min(np.float32(box[1]), math.floor(splat[X] + right + half + np.float32(1e-2)))
-    return int(first) // TILE, (int(end) + TILE - 1) // TILE if end > first else 0
-
-
-@njit(fastmath=FAST, cache=True, inline="always")
-def _reach(splat):
-    return math.log(splat[OPACITY] * np.float32(1 / ALPHA_MIN)) + np.float32(1e-3)
+@njit(cache=True, inline="always")
+def _tiles_of(i, masks, corners, boxes, across, tiles):
+    """List the tiles of a splat in `tiles` and give their number."""
+    mask, corner = masks[i], corners[i]
+    found = 0
+    if corner < 0:
+        for row in range(int(boxes[i, 2]) // TILE, (int(boxes[i, 3]) + TILE - 1) // TILE):
+            for column in range(int(boxes[i, 0]) // TILE, (int(boxes[i, 1]) + TILE - 1) // TILE):
+                tiles[found] = row * across + column
+                found += 1
+    while mask != 0:
+        bit = lowest_bit(mask)
+        mask &= mask - 1
+        tiles[found] = corner + bit // _BLOCK * across + bit % _BLOCK
+        found += 1
+    return found
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def deal(splats, boxes, order, across, down, places_wanted):
-    """Deal the sorted splats out to `across` x `down` tiles.
+def deal(order, masks, corners, boxes, across, down, places_wanted):
+    """Deal the sorted splats out to `across` x `down` tiles; `boxes` "N 4" are (x0, x1, y0, y1) in pixels.
 
     Returns `offsets` "tiles + 1" and `lists` "pairs": tile t draws `lists[offsets[t]:offsets[t + 1]]`. If asked, also
     `first` "N + 1" and `places` "pairs": splat i stands in the lists at `places[first[i]:first[i + 1]]`.
     """
-    n, visible = splats.shape[0], order.size
+    visible = order.size
     counts = np.zeros((_CHUNKS, across * down), np.int32)
-    first = np.zeros(n + 1 if places_wanted else 1, np.int32)
+    first = np.zeros(masks.size + 1 if places_wanted else 1, np.int32)
     for chunk in prange(_CHUNKS):
+        tiles = np.empty(max(_BLOCK * _BLOCK, across * down), np.int32)
         for rank in range(visible * chunk // _CHUNKS, visible * (chunk + 1) // _CHUNKS):
-            i = order[rank]
-            box = boxes[i]
-            pairs = 0
-            if (box[0] // TILE == (box[1] - 1) // TILE) and (box[2] // TILE == (box[3] - 1) // TILE):
-                counts[chunk, box[2] // TILE * across + box[0] // TILE] += 1
-                pairs = 1
-            else:
-                reach = _reach(splats[i])
-                for row in range(box[2] // TILE, (box[3] + TILE - 1) // TILE):
-                    start, end = _columns(splats[i], box, row, reach)
-                    for column in range(start, end):
-                        counts[chunk, row * across + column] += 1
-                        pairs += 1
+            found = _tiles_of(order[rank], masks, corners, boxes, across, tiles)
+            for j in range(found):
+                counts[chunk, tiles[j]] += 1
             if places_wanted:
-                first[i + 1] = pairs
+                first[order[rank] + 1] = found
     offsets = np.empty(across * down + 1, np.int32)
     running = np.int32(0)
     for tile in range(across * down):
@@ -135,20 +152,14 @@ def deal(splats, boxes, order, across, down, places_wanted):
     lists = np.empty(running, np.int32)
     places = np.empty(running if places_wanted else 0, np.int32)
     for chunk in prange(_CHUNKS):
+        tiles = np.empty(max(_BLOCK * _BLOCK, across * down), np.int32)
         for rank in range(visible * chunk // _CHUNKS, visible * (chunk + 1) // _CHUNKS):
             i = order[rank]
-            box = boxes[i]
-            place = first[i] if places_wanted else 0
-            reach = _reach(splats[i])
-            for row in range(box[2] // TILE, (box[3] + TILE - 1) // TILE):
-                start, end = box[0] // TILE, (box[1] + TILE - 1) // TILE
-                if end - start > 1 or (box[3] - 1) // TILE > box[2] // TILE:
-                    start, end = _columns(splats[i], box, row, reach)
-                for column in range(start, end):
-                    to = counts[chunk, row * across + column]
-                    counts[chunk, row * across + column] = to + 1
-                    lists[to] = i
-                    if places_wanted:
-                        places[place] = to
-                        place += 1
+            found = _tiles_of(i, masks, corners, boxes, across, tiles)
+            for j in range(found):
+                to = counts[chunk, tiles[j]]
+                counts[chunk, tiles[j]] = to + 1
+                lists[to] = i
+                if places_wanted:
+                    places[first[i] + j] = to
     return offsets, lists, first, places
