@@ -12,12 +12,12 @@ A pixel that is full keeps its transmittance T with a minus sign, which turns al
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from zero1toa.render.base import ALPHA_MAX, ALPHA_MIN, TRANSMITTANCE_MIN
-from zero1toa.render.lanes import WIDTH, largest, load, prefetch, ramp, spread, store, total, where
+from zero1toa.render.lanes import WIDTH, inlined, kernel, largest, load, prefetch, ramp, spread, store, total, where
 from zero1toa.render.project import A_HALF, BLUE, C_HALF, COLUMNS, DEPTH, GREEN, OPACITY, RED, X0, X1, Y0, Y1, B, X, Y
-from zero1toa.render.tiles import FAST, TILE
+from zero1toa.render.tiles import TILE
 
 _AHEAD = 4  # splats between asking for one and drawing it
 _FORWARD, _BACKWARD = 5 * TILE, 6 * TILE  # floats in a row of all planes: they lie side by side
@@ -30,7 +30,7 @@ _E0, _E1, _E2, _E3, _E4, _E5 = (
 )
 
 
-@njit(fastmath=FAST, cache=True, inline="always")
+@inlined()
 def _falloff(sigma):
     """Give exp(-sigma) where it matters, and something too faint to be drawn elsewhere."""
     x = where(sigma < np.float32(6), sigma, np.float32(6)) * np.float32(0.125)
@@ -40,7 +40,7 @@ def _falloff(sigma):
     return e * e
 
 
-@njit(fastmath=FAST, cache=True, inline="always")
+@inlined()
 def _window(splat, left, top):
     """Give the rows of a tile that a splat's box touches and the columns to walk in steps of WIDTH; ends exclusive."""
     y0, y1 = max(int(splat[Y0]) - top, 0), min(int(splat[Y1]) - top, TILE)
@@ -51,7 +51,7 @@ def _window(splat, left, top):
     return y0, y1, 0, TILE
 
 
-@njit(fastmath=FAST, cache=True, inline="always")
+@inlined()
 def _full(planes, stride):
     """Tell whether no pixel of the tile takes any more."""
     most = spread(np.float32(-1))
@@ -62,7 +62,7 @@ def _full(planes, stride):
     return largest(most) < 0
 
 
-@njit(fastmath=FAST, cache=True)
+@kernel()
 def _open_tile(planes, stride, rows, columns):
     """Start with full transmittance inside the image and none outside."""
     planes[:] = 0
@@ -71,7 +71,7 @@ def _open_tile(planes, stride, rows, columns):
             planes[y * stride + x] = 1 if y < rows and x < columns else -1
 
 
-@njit(fastmath=FAST, cache=True)
+@kernel()
 def _blend_tile(planes, splats, ids, left, top):
     """Composite the splats `ids` into planes of transmittance, red, green, blue and depth."""
     half = np.float32(0.5)
@@ -101,7 +101,7 @@ def _blend_tile(planes, splats, ids, left, top):
                 store(planes, at + 4 * TILE, load(planes, at + 4 * TILE) + weight * splat[DEPTH])
 
 
-@njit(fastmath=FAST, cache=True)
+@kernel()
 def _close_tile(planes, background, left, top, rows, columns, color, alpha, depth):
     """Write a tile to the image."""
     red, green, blue = background[0], background[1], background[2]
@@ -117,7 +117,7 @@ def _close_tile(planes, background, left, top, rows, columns, color, alpha, dept
             depth[top + y, left + x] = planes[at + 4 * TILE] / cover if cover > 0 else np.float32(0)
 
 
-@njit(fastmath=FAST, cache=True, parallel=True, nogil=True)
+@kernel(parallel=True)
 def blend(splats, offsets, lists, background, color, alpha, depth):
     """Draw all tiles into `color` "H W 3", `alpha` and `depth` "H W"."""
     height, width = alpha.shape
@@ -134,7 +134,7 @@ def blend(splats, offsets, lists, background, color, alpha, depth):
         _close_tile(planes, background, left, top, rows, columns, color, alpha, depth)
 
 
-@njit(cache=True, inline="always")
+@inlined()
 def _stride(i, tiles):
     """Map 0 ... tiles - 1 onto itself so that any range of i is spread over the whole image."""
     piles = 64
@@ -145,7 +145,7 @@ def _stride(i, tiles):
     return long + (i - edge) // short + (i - edge) % short * piles
 
 
-@njit(fastmath=FAST, cache=True)
+@kernel()
 def _open_backward(planes, background, left, top, rows, columns, color, alpha, depth, d_color, d_alpha, d_depth):
     """Start planes of transmittance, what lies behind, and the gradients of red, green, blue and summed depth.
 
@@ -168,7 +168,7 @@ def _open_backward(planes, background, left, top, rows, columns, color, alpha, d
                 planes[at + 5 * TILE] = d_sum
 
 
-@njit(fastmath=FAST, cache=True)
+@kernel()
 def _blend_backward_tile(planes, splats, ids, left, top, moments):
     """Walk the tile as `_blend_tile` does and sum, for each splat, what its gradients are made of.
 
@@ -225,7 +225,7 @@ def _blend_backward_tile(planes, splats, ids, left, top, moments):
             sums[9] += total(s_depth)
 
 
-@njit(fastmath=FAST, cache=True, parallel=True, nogil=True)
+@kernel(parallel=True)
 def blend_backward(splats, offsets, lists, background, color, alpha, depth, d_color, d_alpha, d_depth):
     """Give the sums "pairs 10" that `project_backward` turns into gradients, from those of the image."""
     height, width = alpha.shape

@@ -11,11 +11,11 @@ import threading
 import numpy as np
 import torch
 from jaxtyping import Float
-from numba import njit
 from torch import Tensor
 
 from zero1toa.render.base import backgrounds, nonfinite_error
 from zero1toa.render.blend import blend, blend_backward
+from zero1toa.render.lanes import kernel
 from zero1toa.render.project import COLUMNS, X0, project, project_backward
 from zero1toa.render.tiles import TILE, deal, sort_by_depth
 from zero1toa.types import Camera, Gaussians, Render
@@ -42,7 +42,7 @@ def rasterize_cpu(gaussians: Gaussians, cameras: Camera, *, background: Float[Te
     return Render(color, alpha, depth)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _all_finite(values):
     """Tell whether no exponent has all bits set; on integers, so that it vectorises."""
     most = np.int32(0)

@@ -9,16 +9,22 @@ Everything here is an LLVM vector, so machines with narrower registers run the s
 from __future__ import annotations
 
 import operator
+from functools import partial
 
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
+# How every kernel of this room is compiled. Division by zero gives infinity instead of a hidden branch that raises;
+# of fast maths all but the promise that NaN and infinity never occur, because overflow must stay well-defined.
+FAST = {"contract", "reassoc", "nsz", "arcp"}
+kernel = partial(njit, cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+inlined = partial(kernel, inline="always")
+
 WIDTH = 8
 _VECTOR = ir.VectorType(ir.FloatType(), WIDTH)
-# No "nnan" and "ninf": overflow must stay what IEEE says it is.
-_FLAGS = ("contract", "reassoc", "nsz", "arcp")
+_FLAGS = tuple(sorted(FAST))
 
 
 class LanesType(types.Type):

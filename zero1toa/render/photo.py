@@ -89,12 +89,12 @@ class PhotoSurface:
         """Mark where the photo shows hair (or a hat): the person off the mesh above the chin, and the scalp."""
         face = self.fragments.face[0].long()
         part = torch.where(face >= 0, self.parts[face.clamp_min(0)], -1)
-        _, chin = self._face_rows()
+        _, chin = self.face_rows()
         above = torch.arange(len(part))[:, None] < chin
         off_mesh = (part < 0) & above
         return self.matte * (off_mesh | (part == PARTS.index("scalp"))).float()
 
-    def _face_rows(self) -> tuple[float, float]:
+    def face_rows(self) -> tuple[float, float]:
         """Give the pixel rows between which the skin of the face lies."""
         skin = torch.isin(self.parts, torch.tensor([PARTS.index(part) for part in ("skin", "lips", "eyelids")]))
         rows = project(self.reference.vertices[None], self.reference.camera)[0, self.faces[skin].unique(), 1]

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from zero1toa.render.base import ALPHA_MIN, FAR, FOV_MARGIN, LOW_PASS, NEAR
-from zero1toa.render.tiles import FAST, touched_tiles
+from zero1toa.render.lanes import inlined, kernel
+from zero1toa.render.tiles import touched_tiles
 
 # Columns of the table of projected splats: centre, conic (a and c halved), opacity, colour, depth, and the box of
 # pixels it may touch (ends exclusive). Sixteen floats are one line of the cache.
@@ -22,7 +23,7 @@ X, Y, A_HALF, B, C_HALF, OPACITY, RED, GREEN, BLUE, DEPTH, X0, X1, Y0, Y1, COLUM
 VARIANCE_MAX = np.float32(1e17)
 
 
-@njit(fastmath=FAST, cache=True, inline="always")
+@inlined()
 def _limits(k, width, height):
     """Give how far x / z and y / z may be from the axis in the Jacobian, as gsplat has it."""
     fx, fy, cx, cy = k[0, 0], k[1, 1], k[0, 2], k[1, 2]
@@ -30,14 +31,14 @@ def _limits(k, width, height):
     return -cx / fx - margin_x, (width - cx) / fx + margin_x, -cy / fy - margin_y, (height - cy) / fy + margin_y
 
 
-@njit(fastmath=FAST, cache=True, inline="always")
+@inlined()
 def _pixels(center, radius, size):
     """Give the range of pixels (end exclusive) of an axis whose centres lie within a radius, inside the image."""
     half, zero = np.float32(0.5), np.float32(0)
     return math.ceil(min(max(center - radius - half, zero), size)), math.floor(min(max(center + radius + half, zero), size))
 
 
-@njit(fastmath=FAST, cache=True, inline="always")
+@inlined()
 def _rotation(qw, qx, qy, qz):
     """Give the matrix of a quaternion, row by row, and its inverse length."""
     s = np.float32(1) / math.sqrt(max(qw * qw + qx * qx + qy * qy + qz * qz, np.float32(1e-24)))
@@ -51,7 +52,7 @@ def _rotation(qw, qx, qy, qz):
     )  # fmt: skip
 
 
-@njit(fastmath=FAST, cache=True, parallel=True, nogil=True)
+@kernel(parallel=True)
 def project(means, quats, scales, opacities, colors, view, k, width, height, splats, depths, masks, corners):
     """Fill the table of splats "N COLUMNS", their depths "N" and the tiles they touch (see `touched_tiles`).
 
@@ -109,7 +110,7 @@ def project(means, quats, scales, opacities, colors, view, k, width, height, spl
         masks[i], corners[i] = touched_tiles(x, y, xx, xy, yy, reach, x0, x1, y0, y1, width)
 
 
-@njit(fastmath=FAST, cache=True, inline="always")
+@inlined()
 def _rotation_gradient(quat, length, d, out):
     """Add to `out` "4" the gradient for a raw quaternion from that for its matrix (nine numbers, row by row)."""
     d00, d01, d02, d10, d11, d12, d20, d21, d22 = d
@@ -126,7 +127,7 @@ def _rotation_gradient(quat, length, d, out):
     out[3] += (gz - radial * z) * length
 
 
-@njit(fastmath=FAST, cache=True, parallel=True, nogil=True)
+@kernel(parallel=True)
 def project_backward(
     means,
     quats,

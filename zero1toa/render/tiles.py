@@ -9,19 +9,17 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from zero1toa.render.lanes import lowest_bit
+from zero1toa.render.lanes import inlined, kernel, lowest_bit
 
-# All of fast maths but the promise that NaN and infinity never occur: overflow must stay well-defined.
-FAST = {"contract", "reassoc", "nsz", "arcp"}
 TILE = 16  # pixels a side
 _BLOCK = 8  # tiles a side that the 64 bits of a mask can tell apart
 _CHUNKS = 8
 _DIGIT = 12  # bits sorted at once: the counters of a chunk then fit the first cache
 
 
-@njit(fastmath=FAST, cache=True, inline="always")
+@inlined()
 def touched_tiles(x, y, xx, xy, yy, reach, x0, x1, y0, y1, width):
     """Give a bit mask of the tiles that an ellipse touches, 8 a row, and the index of the tile of its first bit.
 
@@ -53,7 +51,7 @@ def touched_tiles(x, y, xx, xy, yy, reach, x0, x1, y0, y1, width):
     return mask, corner
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@kernel(parallel=True)
 def sort_by_depth(depths):
     """Give the indices of the splats of positive depth, from near to far; equals stay in order."""
     n = depths.size
@@ -102,7 +100,7 @@ def sort_by_depth(depths):
     return order
 
 
-@njit(cache=True, inline="always")
+@inlined()
 def _tiles_of(i, masks, corners, boxes, across, tiles):
     """List the tiles of a splat in `tiles` and give their number."""
     mask, corner = masks[i], corners[i]
@@ -120,7 +118,7 @@ def _tiles_of(i, masks, corners, boxes, across, tiles):
     return found
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@kernel(parallel=True)
 def deal(order, masks, corners, boxes, across, down, places_wanted):
     """Deal the sorted splats out to `across` x `down` tiles; `boxes` "N 4" are (x0, x1, y0, y1) in pixels.
 
