@@ -26,7 +26,7 @@ from zero1toa.types import PARTS, InputError, Surface
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # raise it when the built tensors change, so that stale caches are built again
+FORMAT = 2  # raise it when the built tensors change, so that stale caches are built again
 METRES = 0.1  # MakeHuman's unit is the decimetre
 # Cut lines in decimetres of the base mesh, whose collar bones lie at y = 5.6: a jacket needs the upper chest, no arms.
 CHEST, ARMPIT = 4.05, 2.3
@@ -270,7 +270,10 @@ def _parts(base, groups, faces, uv_faces, vertices, uvs, weights, actions) -> In
     blink = np.linalg.norm(actions[[ARKIT_NAMES.index(f"eyeBlink{side}") for side in ("Left", "Right")]], axis=-1)
     label[skin & (blink.max(0)[faces].mean(1) > 0.015)] = part["eyelids"]
     eyes = middle[label == part["eyes"]].mean(0)
-    # Behind the ears or above the hairline of an average face.
-    above, behind = middle[:, 1] > eyes[1] + 0.62, middle[:, 2] < eyes[2] - 1.15
-    label[(label == part["skin"]) & (above | (behind & (middle[:, 1] > eyes[1] - 0.9)))] = part["scalp"]
+    # Hair grows above the hairline of an average face, behind its temples, and behind the ears down to the nape. The
+    # ears are two round islands in MakeHuman's texture. Measured from the eyes, in decimetres.
+    _, y, z = (middle - middle[label == part["eyes"]].mean(0)).T
+    ears = (np.hypot(uv[:, 0] - 0.848, np.abs(uv[:, 1] - 0.485) - 0.141) < 0.03) & (np.abs(middle[:, 0]) > 0.6)
+    hairline = (y > 0.62) | ((y > 0.0) & (z < -0.62 - 0.35 * np.clip(0.62 - y, 0, 1))) | ((y > -0.75) & (z < -1.1))
+    label[(label == part["skin"]) & hairline & ~ears] = part["scalp"]
     return label

@@ -11,6 +11,7 @@ from scipy.interpolate import RBFInterpolator
 from torch import Tensor
 
 from zero1toa.geometry.camera import FRONT, view_angles
+from zero1toa.geometry.camera import project as project_points
 from zero1toa.geometry.rotation import axis_angle_to_matrix, matrix_to_axis_angle
 from zero1toa.head.base import HeadModel
 from zero1toa.portrait.landmark_fit import Pose, fit, initial_pose, landmark_basis, project
@@ -130,3 +131,58 @@ def _sides(vertices: np.ndarray, rows: np.ndarray, *, split: bool) -> list[np.nd
         return [rows] if len(rows) else []
     left = vertices[rows, 0] > 0
     return [rows[left], rows[~left]]
+
+
+def raise_scalp(
+    head: HeadModel, identity: Identity, state: HeadState, camera: Camera, alpha: Float[Tensor, "H W"]
+) -> Identity:
+    """Swell the scalp until the head's outline meets the matte's: hair, a bun or a hat becomes part of the surface.
+
+    Around the middle of the face, every direction of the picture has a ratio of the matte's radius to the mesh's.
+    The scalp is scaled by it in the picture's plane, and the back of the head by its mean in depth; the skin next to
+    the scalp follows less and less, and what lies below the ears not at all.
+    """
+    vertices = head.vertices(identity, state)[0]
+    pixels = project_points(vertices[None], camera)[0]
+    surface, parts = head.surface, np.array(PARTS)[head.surface.parts.numpy()]
+    scalp = surface.faces[torch.from_numpy(parts == "scalp")].unique()
+    skull = surface.faces[torch.from_numpy(np.isin(parts, ("scalp", "skin")))].unique()
+    middle = head.landmarks(vertices[None])[0, [33, 263]].mean(0)
+    centre = project_points(middle[None, None], camera)[0, 0]
+    ratio = _outline_ratio(pixels[skull, :2].numpy() - centre[:2].numpy(), centre[:2].numpy(), alpha.numpy())
+
+    away = (vertices - middle) @ camera.viewmats[0, :3, :3].T
+    # As far back as the ears the head lies behind the eyes; depths are taken from there.
+    from_axis = away - torch.tensor([0.0, 0.0, 0.09])
+    grow = torch.from_numpy(ratio(np.arctan2(-away[:, 1].numpy(), away[:, 0].numpy()))).float()
+    gap = torch.cdist(vertices, vertices[scalp]).min(1).values
+    share = torch.exp(-((gap / 0.012) ** 2))
+    share[~torch.isin(torch.arange(len(vertices)), skull)] = 0
+    mean_growth = float(ratio(np.linspace(0.2, math.pi - 0.2, 40)).mean())
+    moved = torch.stack([away[:, 0] * (grow - 1), away[:, 1] * (grow - 1), from_axis[:, 2].clamp_min(0) * (mean_growth - 1)], -1)
+    world = (moved * share[:, None]) @ camera.viewmats[0, :3, :3]
+    turned = axis_angle_to_matrix(state.neck[0]) @ axis_angle_to_matrix(state.head[0])
+    return Identity(identity.shape, identity.offsets + world @ turned)
+
+
+def _outline_ratio(around: Float[np.ndarray, "P 2"], centre: Float[np.ndarray, "2"], alpha: Float[np.ndarray, "H W"]):
+    """Give, as a function of the angle above the horizon, how much farther out the matte ends than the mesh does."""
+    bins = 96
+    angles = (np.arange(bins) + 0.5) / bins * 2 * np.pi - np.pi
+    angle, radius = np.arctan2(-around[:, 1], around[:, 0]), np.hypot(*around.T)
+    inside = np.zeros(bins)
+    np.maximum.at(inside, np.clip(((angle + np.pi) / (2 * np.pi) * bins).astype(int), 0, bins - 1), radius)
+    steps = np.arange(0, np.hypot(*alpha.shape))
+    x = (centre[0] + np.cos(angles)[:, None] * steps).astype(int)
+    y = (centre[1] - np.sin(angles)[:, None] * steps).astype(int)
+    valid = (x >= 0) & (x < alpha.shape[1]) & (y >= 0) & (y < alpha.shape[0])
+    solid = np.where(valid, alpha[y.clip(0, alpha.shape[0] - 1), x.clip(0, alpha.shape[1] - 1)] > 0.5, False)
+    # The first gap after the mesh's own outline ends the person; a gap before it is a hole in the matte.
+    beyond = steps[None] > 0.7 * inside[:, None]
+    outside = np.argmax(~solid & beyond, axis=1).astype(float)
+    # Below the ears hair hangs free, and the scalp has nothing to do with it.
+    share = np.clip(np.sin(angles) / 0.35 + 0.6, 0, 1)
+    log_ratio = np.log(np.clip(outside / np.maximum(inside, 1), 0.85, 1.5)) * share
+    kernel = np.exp(-0.5 * (np.arange(-6, 7) / 2.0) ** 2)
+    smooth = np.convolve(np.concatenate([log_ratio[-6:], log_ratio, log_ratio[:6]]), kernel / kernel.sum(), "valid")
+    return lambda query: np.exp(np.interp(query, angles, smooth, period=2 * np.pi))

@@ -1,0 +1,254 @@
+"""The first avatar: splats laid onto the fitted mesh and into the photo's hair, coloured by what the photo knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from zero1toa.avatar.rigged import Avatar
+from zero1toa.geometry.camera import center, project, unproject
+from zero1toa.geometry.mesh import face_areas, face_frames, face_normals, on_surface
+from zero1toa.geometry.rotation import matrix_to_quaternion
+from zero1toa.head.base import HeadModel
+from zero1toa.render.photo import PhotoSurface
+from zero1toa.types import PARTS, HeadState, Identity
+
+
+@dataclass(frozen=True, slots=True)
+class SeedConfig:
+    """How finely the first avatar is laid."""
+
+    splats: int = field(default=45_000, metadata={"help": "splats to start with, about", "range": (2_000, 200_000)})
+    hair_layers: int = field(default=3, metadata={"help": "splats through the hair behind each pixel", "range": (1, 7)})
+    hair_thickness: float = field(
+        default=0.03, metadata={"help": "half the depth of hair beside the head, metres", "range": (0.0, 0.1)}
+    )
+
+
+# Distance between neighbouring splats on each part of the resting surface, in metres, for a budget of 45,000. Lids, lips
+# and teeth are small and looked at; the bust is large and seldom seen from behind.
+SPACING = {
+    "skin": 0.0024, "scalp": 0.0042, "lips": 0.0013, "eyelids": 0.0012, "eyes": 0.0013, "teeth": 0.0013, "tongue": 0.003,
+    "mouth": 0.003, "neck": 0.0036, "bust": 0.008,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Splats:
+    """World-space splats in the portrait's pose and the triangles they will live on."""
+
+    face: Int[Tensor, "N"]
+    means: Float[Tensor, "N 3"]
+    quats: Float[Tensor, "N 4"]
+    scales: Float[Tensor, "N 3"]
+    opacities: Float[Tensor, "N"]
+    colors: Float[Tensor, "N 3"]
+
+
+def seed_avatar(
+    photo: PhotoSurface,
+    head: HeadModel,
+    identity: Identity,
+    state: HeadState,
+    config: SeedConfig,
+    generator: torch.Generator,
+) -> Avatar:
+    """Lay splats where the photo's pixels see the mesh, over the rest of the mesh, and through the hair off the mesh.
+
+    Half the budget follows the pixels, so that the front view starts as sharp as the budget allows; a surface sample
+    that would show outside the person's outline in the photo is left out, and so is every background pixel.
+    """
+    matte = photo.reference.alpha
+    stride = float(np.sqrt((matte > 0.5).sum().item() / (config.splats * 0.45)))
+    pixels = _pixel_grid(matte, stride)
+    layers = [
+        _seen_splats(photo, pixels, stride),
+        _surface_splats(photo, (45_000 / config.splats) ** 0.5, generator),
+        *_hair_splats(photo, pixels, stride, config, generator),
+    ]
+    splats = _Splats(*(torch.cat([getattr(layer, name) for layer in layers]) for name in _Splats.__slots__))
+    return Avatar.bind(
+        head, identity, state, face=splats.face, means=splats.means, quats=splats.quats, scales=splats.scales,
+        opacities=splats.opacities, colors=splats.colors,
+    )  # fmt: skip
+
+
+def _pixel_grid(matte: Float[Tensor, "H W"], stride: float) -> Float[Tensor, "P 2"]:
+    """Give pixel positions `stride` apart, every other row shifted by half, where the matte is the person."""
+    height, width = matte.shape
+    rows = torch.arange(stride / 2, height, stride * 0.866)
+    columns = torch.arange(stride / 2, width, stride)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    x = x + (torch.arange(len(rows)) % 2)[:, None] * stride / 2
+    inside = (x < width) & (matte[y.long(), x.long().clamp_max(width - 1)] > 0.4)
+    return torch.stack([x[inside], y[inside]], -1)
+
+
+def _seen_splats(photo: PhotoSurface, pixels: Float[Tensor, "P 2"], stride: float) -> _Splats:
+    """Lay one splat on the mesh under every pixel of the grid, as large as the grid's spacing seen from the camera."""
+    x, y = pixels.long().unbind(-1)
+    face = photo.fragments.face[0, y, x].long()
+    on_mesh = face >= 0
+    x, y, face, pixels = x[on_mesh], y[on_mesh], face[on_mesh], pixels[on_mesh]
+    barycentric, depth = photo.fragments.barycentric[0, y, x], photo.fragments.depth[0, y, x]
+    means = unproject(torch.cat([pixels, depth[:, None]], -1)[None], photo.reference.camera)[0]
+    spacing = stride * depth / photo.reference.camera.intrinsics[0, 0, 0]
+    normals = normalize((photo.normals[photo.faces[face]] * barycentric[..., None]).sum(-2), dim=-1)
+    normals = normalize((photo.normals[photo.faces[face]] * barycentric[..., None]).sum(-2), dim=-1)
+    view = normalize(center(photo.reference.camera) - means, dim=-1)
+    # At a grazing angle the grid tears when the head turns; the even lining of the surface does better there.
+    keep = (normals * view).sum(-1) > 0.35
+    color, alpha = photo.reference.image[y, x], photo.reference.alpha[y, x].clamp(0.05, 0.95)
+    means, face, spacing, normals, color, alpha = (t[keep] for t in (means, face, spacing, normals, color, alpha))
+    return _discs(photo, face, means, spacing * 0.55, color, alpha, normals)
+
+
+def _surface_splats(photo: PhotoSurface, coarseness: float, generator: torch.Generator) -> _Splats:
+    """Line the whole surface evenly, just under the skin: sides, back, closed mouth, folded eyelids."""
+    vertices, faces = photo.reference.vertices, photo.faces
+    face, barycentric, spacing = _even_samples(photo, coarseness, generator)
+    color, _ = photo.colors(face, barycentric)
+    means, inside = _into_outline(photo, on_surface(vertices, faces, face, barycentric))
+    face, barycentric, spacing = face[inside], barycentric[inside], spacing[inside]
+    color, means = color[inside], means[inside]
+    # An eyelid folded open is smaller now than at rest; its splats must cover it when it closes, so they are sized by
+    # the resting triangle through the triangle's own frame.
+    posed, rest = face_areas(vertices, faces)[face], face_areas(photo.reference.rest_vertices, faces)[face]
+    spacing = spacing * (posed / rest.clamp_min(1e-12)).sqrt().clamp(0.05, 1.0)
+    normals = normalize((photo.normals[faces[face]] * barycentric[..., None]).sum(-2), dim=-1)
+    # Half a millimetre under the skin, so that where both exist the photo's own pixels are in front.
+    return _discs(photo, face, means - 0.0005 * normals, spacing * 0.6, color, torch.full((len(face),), 0.95), normals)
+
+
+def _even_samples(
+    photo: PhotoSurface, coarseness: float, generator: torch.Generator
+) -> tuple[Int[Tensor, "P"], Float[Tensor, "P 3"], Float[Tensor, "P"]]:
+    """Sample triangles, barycentric weights and spacings: many at random, then one for each cell of a grid in space."""
+    rest, faces, parts = photo.reference.rest_vertices, photo.faces, photo.parts
+    wanted = torch.tensor([SPACING[part] for part in PARTS])[parts] * coarseness
+    density = face_areas(rest, faces) / wanted**2
+    count = int(8 * density.sum())
+    face = torch.multinomial(density, count, replacement=True, generator=generator)
+    corner = torch.rand(count, 2, generator=generator)
+    root = corner[:, :1].sqrt()
+    barycentric = torch.cat([1 - root, root * (1 - corner[:, 1:]), root * corner[:, 1:]], -1)
+    places = on_surface(rest, faces, face, barycentric)
+    # Which way the surface faces keeps apart the two sides of what is thin, such as an ear or a lid.
+    way = face_normals(rest, faces)[face]
+    cell = torch.cat([(places / wanted[face, None]).floor(), (way > 0).float(), parts[face, None].float()], -1).long()
+    _, owner = np.unique(cell.numpy(), axis=0, return_index=True)
+    owner = torch.from_numpy(owner)
+    return face[owner], barycentric[owner], wanted[face][owner]
+
+
+def _into_outline(
+    photo: PhotoSurface, points: Float[Tensor, "N 3"]
+) -> tuple[Float[Tensor, "N 3"], Bool[Tensor, "N"]]:
+    """Draw points that the photo shows outside the person a little way in; say which are inside the outline then.
+
+    A point counts whether or not something hides it in the photo: on the far side of the head it would show as a rim.
+    """
+    camera, alpha = photo.reference.camera, photo.reference.alpha
+    height, width = alpha.shape
+    skull = torch.isin(photo.parts, torch.tensor([PARTS.index(part) for part in ("skin", "scalp")]))
+    middle = photo.reference.vertices[photo.faces[skull]].mean((0, 1))
+    for _ in range(8):
+        pixels = project(points[None], camera)[0]
+        x, y = pixels[:, 0].long(), pixels[:, 1].long()
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        inside = inside & (alpha[y.clamp(0, height - 1), x.clamp(0, width - 1)] > 0.6)
+        points = torch.where(inside[:, None], points, torch.lerp(points, middle, 0.025))
+    return points, inside
+
+
+def _hair_splats(
+    photo: PhotoSurface, pixels: Float[Tensor, "P 2"], stride: float, config: SeedConfig, generator: torch.Generator
+) -> list[_Splats]:
+    """Lay the person's pixels that are off the mesh: hair, hats, clothes.
+
+    Their depth continues that of the mesh's nearest outline: of the head above the chin, of neck and bust below it.
+    Behind each pixel lie several splats, up to a thickness that closes at the rim, so that hair has body when the head
+    turns. Each is bound to the nearest triangle of scalp, neck or bust, and never to the face: hair follows the head,
+    clothes follow the shoulders, and neither follows the jaw.
+    """
+    from scipy.ndimage import distance_transform_edt
+    from scipy.spatial import cKDTree
+
+    covered = (photo.fragments.face[0] >= 0).numpy()
+    x, y = pixels.long().unbind(-1)
+    off = ~torch.from_numpy(covered)[y, x]
+    x, y, pixels = x[off], y[off], pixels[off]
+    if len(pixels) == 0:
+        return []
+    rim = distance_transform_edt(photo.reference.alpha.numpy() > 0.4)
+    focal = photo.reference.camera.intrinsics[0, 0, 0].item()
+    middle = _outline_depth(photo)[y, x]
+    spacing = stride * middle / focal
+    half = (torch.from_numpy(rim).float()[y, x] * middle / focal).clamp_max(config.hair_thickness)
+
+    anchors = torch.isin(photo.parts, torch.tensor([PARTS.index(part) for part in ("scalp", "neck", "bust")]))
+    anchors = anchors.nonzero()[:, 0]
+    origins, _, _ = face_frames(photo.reference.vertices, photo.faces)
+    tree = cKDTree(origins[anchors].numpy())
+    toward = normalize(photo.reference.camera.viewmats[0, 2, :3], dim=0)
+    alpha = photo.reference.alpha[y, x].clamp(0.05, 0.95)
+    layers = []
+    for layer in range(config.hair_layers):
+        # The first lies on the front of the hair, the others anywhere behind: sheets would show from the side.
+        shift = torch.rand(len(half), generator=generator) * 2 - 0.5 if layer else torch.full((len(half),), -0.5)
+        lifted = middle + shift * half
+        means = unproject(torch.cat([pixels, lifted[:, None]], -1)[None], photo.reference.camera)[0]
+        bound = anchors[torch.from_numpy(tree.query(means.numpy())[1])]
+        normals = (-toward).expand(len(means), 3)
+        color = photo.reference.image[y, x]
+        layers.append(_discs(photo, bound, means, spacing * 0.6, color, alpha, normals, thickness=0.5 if layer == 0 else 2.0))
+    return layers
+
+
+def _outline_depth(photo: PhotoSurface) -> Float[Tensor, "H W"]:
+    """Continue the depth of the mesh beyond its outline: the head's above the mouth, below it the farther of head and body.
+
+    A collar that rises beside the jaw belongs around the neck, not on the chin.
+    """
+    from scipy.ndimage import distance_transform_edt, gaussian_filter
+
+    face = photo.fragments.face[0].long()
+    part = torch.where(face >= 0, photo.parts[face.clamp_min(0)], -1)
+    body = torch.isin(part, torch.tensor([PARTS.index("neck"), PARTS.index("bust")]))
+    head = (face >= 0) & ~body
+    rows = torch.arange(len(face), dtype=torch.float32)[:, None]
+    fields = []
+    for region in (head, body):
+        if not region.any():
+            region = face >= 0
+        _, (row, column) = distance_transform_edt(~region.numpy(), return_indices=True)
+        fields.append(torch.from_numpy(gaussian_filter(photo.fragments.depth[0].numpy()[row, column], 6)))
+    top, chin = photo.face_rows()
+    below = ((rows - chin) / (0.25 * (chin - top)) + 1.0).clamp(0, 1)
+    return torch.lerp(fields[0], torch.maximum(fields[0], fields[1]), below.expand_as(fields[0]))
+
+
+def _discs(
+    photo: PhotoSurface,
+    face: Int[Tensor, "N"],
+    means: Float[Tensor, "N 3"],
+    radius: Float[Tensor, "N"],
+    color: Float[Tensor, "N 3"],
+    opacity: Float[Tensor, "N"],
+    normals: Float[Tensor, "N 3"],
+    thickness: float = 0.2,
+) -> _Splats:
+    """Make round, flat splats that face along their normals."""
+    _, rotation, _ = face_frames(photo.reference.vertices, photo.faces)
+    along = rotation[face][:, :, 0]
+    across = normalize(torch.linalg.cross(normals, along), dim=-1, eps=1e-6)
+    along = torch.linalg.cross(across, normals)
+    quats = matrix_to_quaternion(torch.stack([along, across, normals], -1))
+    scales = radius[:, None] * torch.tensor([1.0, 1.0, thickness])
+    return _Splats(face, means, quats, scales, opacity, color.clamp(0.0, 1.0))
+

@@ -1,0 +1,101 @@
+"""The whole way from a photo to an avatar, and from a clip to a performance; the one file that knows all rooms."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from zero1toa.avatar.rigged import Avatar
+from zero1toa.avatar.seed import seed_avatar
+from zero1toa.config import Config
+from zero1toa.head import load_head
+from zero1toa.head.base import HeadModel
+from zero1toa.media import read_image
+from zero1toa.portrait.prepare import prepare_portrait
+from zero1toa.priors import load_prior
+from zero1toa.render import rasterize
+from zero1toa.render.photo import PhotoSurface
+from zero1toa.symgen.events import Event
+from zero1toa.symgen.trainer import train
+from zero1toa.types import Camera, HeadState, InputError, Motion, Portrait, Reference, Render
+
+Photo = Path | UInt8[np.ndarray, "H W 3"] | UInt8[np.ndarray, "H W 4"]
+
+
+def create_avatar(
+    photo: Photo, config: Config, *, folder: Path | None = None, resume: bool = False, motions: Sequence[Motion] = ()
+) -> Iterator[Event]:
+    """Make an avatar of the person in a photo (a file, or RGB or RGBA pixels), telling how it goes.
+
+    Events come in the order prepare, seed, the stages of the curriculum, done; the last carries the avatar. Closing
+    the iterator stops the work. With a `folder`, checkpoints are kept in it, and `resume` goes on from the last.
+    `motions` are performances that take part in the exaggerated stage.
+    Raises InputError, in a sentence that says what to do, for photos and settings that cannot be used.
+    """
+    from accelerate import Accelerator
+
+    began = time.monotonic()
+
+    def event(stage: str, message: str, **rest) -> Event:
+        return Event(stage, 0, config.trainer.curriculum.iterations, time.monotonic() - began, 0.0, message, **rest)
+
+    yield event("prepare", "reading the photo and fitting the head")
+    accelerator = Accelerator(cpu=_device(config.device) == "cpu")
+    image, alpha = _pixels(photo)
+    head = load_head(config.head)
+    prior = load_prior(config.prior)
+    portrait = prepare_portrait(image, head, config=config.portrait, alpha=alpha)
+    yield event("prepare", " ".join(portrait.notes) or "the head is fitted", portrait=portrait)
+    avatar = first_avatar(portrait, head, config)
+    yield event("seed", f"{len(avatar)} splats laid", splats=len(avatar), preview=snapshot(avatar, portrait), avatar=avatar)
+    yield from train(
+        avatar, portrait, prior, config.trainer, accelerator=accelerator, folder=folder, resume=resume, motions=motions
+    )
+
+
+def first_avatar(portrait: Portrait, head: HeadModel, config: Config) -> Avatar:
+    """Lay the splats that training starts from."""
+    reference = Reference(
+        portrait.image, portrait.alpha, portrait.camera,
+        head.vertices(portrait.identity, portrait.state)[0],
+        head.vertices(portrait.identity, head.rest_state())[0],
+        head.surface,
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(config.trainer.seed)
+    return seed_avatar(PhotoSurface(reference), head, portrait.identity, portrait.state, config.seed, generator)
+
+
+@torch.no_grad()
+def render(avatar: Avatar, state: HeadState, camera: Camera, *, background: float = 0.5) -> Render:
+    """Draw an avatar in the poses of `state` from the cameras, over a grey."""
+    return rasterize(avatar.pose(state), camera, background=torch.full((3,), background))
+
+
+def snapshot(avatar: Avatar, portrait: Portrait) -> UInt8[np.ndarray, "H W 3"]:
+    """Draw an avatar as the photo shows it."""
+    color = render(avatar, portrait.state, portrait.camera).color[0]
+    return (color.clamp(0, 1) * 255 + 0.5).byte().numpy()
+
+
+def _pixels(photo: Photo) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"] | None]:
+    """Read a photo, and split off its alpha channel if that says anything."""
+    if isinstance(photo, (str, Path)):
+        return read_image(Path(photo))
+    if photo.ndim != 3 or photo.shape[2] not in (3, 4):
+        raise InputError(f"a photo of shape {photo.shape} cannot be read: hand over RGB or RGBA pixels")
+    alpha = photo[..., 3] if photo.shape[2] == 4 and photo[..., 3].min() < 255 else None
+    return np.ascontiguousarray(photo[..., :3]), alpha
+
+
+def _device(name: str) -> str:
+    """Decide where to work; raises InputError when a GPU is asked for that is not there."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("no CUDA device is available: leave --device out to work on the CPU")
+    return name
