@@ -19,7 +19,10 @@ SOLVE_SIDE = 512
 
 # Tuned by eye on eight portraits and six video frames of LivePortrait's example assets, at 512 px.
 BAND = 0.045  # half-width of the searched band around the rough outline, in face sizes
-COLOUR_NOISE = 1e-5  # epsilon of the colour lines: larger follows the photo less
+COLOUR_NOISE = 3e-5  # epsilon of the colour lines: larger follows the photo less
+PLACE_WEIGHT = 40.0  # one face size weighs as much as this difference in Lab
+COLOUR_GRAIN = 5.0  # differences in Lab below this mean little
+COLOUR_TRUST = 3.0  # exponent on the ratio of distances
 ROUGH_WEIGHT = 3e-3  # how strongly the network's opinion pulls inside the band
 
 
@@ -42,9 +45,11 @@ def matte_person(
     face_size = float(np.ptp(face, axis=0).max())
 
     rough = _segment(small, face)
-    inside, outside = _certain(rough, face, face_size)
+    rough = _judge_by_colour(small, rough, *_certain(rough > 0.9, rough > 0.1, face, face_size), face_size)
+    body = _one_body(rough, face, face_size)
+    inside, outside = _certain(body, body, face, face_size)
     alpha = _closed_form(small, rough, inside, outside)
-    alpha = _one_body(alpha, rough, face, face_size)
+    alpha = _without_specks(alpha, rough, face, face_size)
     if scale < 1:
         alpha = _guided_upsample(image, alpha)
     return alpha
@@ -74,10 +79,8 @@ def _segment(image: UInt8[np.ndarray, "H W 3"], face: Float32[np.ndarray, "L 2"]
             to_crop = np.array([[256 / side, 0, 128 - x * 256 / side], [0, 256 / side, 128 - y * 256 / side]])
             flags = cv2.INTER_AREA if side > 256 else cv2.INTER_LINEAR
             crop = cv2.warpAffine(image, to_crop, (256, 256), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-            answer = sum(
-                cv2.flip(models[model].process(view).segmentation_mask, 1) if mirrored else models[model].process(view).segmentation_mask
-                for mirrored, view in ((False, crop), (True, cv2.flip(crop, 1)))
-            )
+            answer = models[model].process(crop).segmentation_mask
+            answer = answer + cv2.flip(models[model].process(cv2.flip(crop, 1)).segmentation_mask, 1)
             # Near the rim of a closer look the network misses what lies beyond, so its word fades there.
             ramp = np.clip(np.minimum(np.arange(256), np.arange(256)[::-1]) / 48, 0.02, 1).astype(np.float32)
             horizontal = np.ones(256, np.float32) if side >= width else ramp
@@ -93,19 +96,105 @@ def _segment(image: UInt8[np.ndarray, "H W 3"], face: Float32[np.ndarray, "L 2"]
 
 
 def _certain(
-    rough: Float32[np.ndarray, "H W"], face: Float32[np.ndarray, "L 2"], face_size: float
+    surely: Bool[np.ndarray, "H W"], maybe: Bool[np.ndarray, "H W"], face: Float32[np.ndarray, "L 2"], face_size: float
 ) -> tuple[Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]:
-    """Name the pixels that surely belong to the person, and those that surely do not."""
+    """Shrink what is surely the person, and what is not even maybe, by the width of the band searched for the edge."""
     import cv2
 
     reach = max(2, round(BAND * face_size))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     # Replicating borders: the person goes on beyond the photo.
-    inside = cv2.erode((rough > 0.9).astype(np.uint8), disc, borderType=cv2.BORDER_REPLICATE) > 0
-    outside = cv2.dilate((rough > 0.1).astype(np.uint8), disc, borderType=cv2.BORDER_REPLICATE) == 0
-    hull = cv2.convexHull(face.astype(np.int32))
-    skin = cv2.fillConvexPoly(np.zeros(rough.shape, np.uint8), hull, 1)
+    inside = cv2.erode(surely.astype(np.uint8), disc, borderType=cv2.BORDER_REPLICATE) > 0
+    outside = cv2.dilate(maybe.astype(np.uint8), disc, borderType=cv2.BORDER_REPLICATE) == 0
+    skin = _hull(face, surely.shape)
     return inside | (cv2.erode(skin, disc) > 0), outside & (skin == 0)
+
+
+def _hull(face: Float32[np.ndarray, "L 2"], shape: tuple[int, ...]) -> UInt8[np.ndarray, "H W"]:
+    import cv2
+
+    return cv2.fillConvexPoly(np.zeros(shape, np.uint8), cv2.convexHull(face.round().astype(np.int32)), (1,))
+
+
+def _judge_by_colour(
+    image: UInt8[np.ndarray, "H W 3"],
+    rough: Float32[np.ndarray, "H W"],
+    inside: Bool[np.ndarray, "H W"],
+    outside: Bool[np.ndarray, "H W"],
+    face_size: float,
+) -> Float32[np.ndarray, "H W"]:
+    """Settle what the network leaves open by the colours of certain pixels nearby.
+
+    The odds of the network are multiplied by those of colour: how much closer, in colour and place, the nearest
+    certain pixels of the person are than those of the background.
+    """
+    import cv2
+    from scipy.spatial import KDTree
+
+    height, width = rough.shape
+    unknown = ~(inside | outside)
+    if not unknown.any() or not inside.any() or not outside.any():
+        return rough
+    # Half the resolution is enough to decide on regions, and averages the grain of photos and canvases away.
+    size = ((width + 1) // 2, (height + 1) // 2)
+    lab = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB).astype(np.float32)
+    rows, columns = np.mgrid[: size[1], : size[0]].astype(np.float32)
+    place = np.stack([columns, rows], axis=-1) * (2 * PLACE_WEIGHT / face_size)
+    features = np.concatenate([lab, place], axis=-1)
+    inside, outside, unknown = (
+        cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for mask in (inside, outside, unknown)
+    )
+    near = cv2.distanceTransform((~unknown).astype(np.uint8), cv2.DIST_L2, 3) < 0.25 * face_size
+    distances = []
+    for certain in (inside & near, outside & near):
+        samples = features[certain]
+        if len(samples) < 8:
+            return rough
+        tree = KDTree(samples[:: max(1, len(samples) // 3000)])
+        distances.append(tree.query(features[unknown], k=3)[0].mean(axis=1))
+    evidence = np.zeros(size[::-1], np.float32)
+    evidence[unknown] = COLOUR_TRUST * np.log((distances[1] + COLOUR_GRAIN) / (distances[0] + COLOUR_GRAIN))
+    evidence = cv2.resize(cv2.GaussianBlur(evidence, (0, 0), 1.0), (width, height), interpolation=cv2.INTER_LINEAR)
+    odds = rough.clip(0.01, 0.99)
+    # Doubled, because the average of several blurred looks doubts more than the looks together should.
+    odds = 2 * (np.log(odds / (1 - odds)) + evidence)
+    return np.where(cv2.resize(unknown.astype(np.uint8), (width, height)) > 0, 1 / (1 + np.exp(-odds)), rough)
+
+
+def _one_body(rough: Float32[np.ndarray, "H W"], face: Float32[np.ndarray, "L 2"], face_size: float) -> Bool[np.ndarray, "H W"]:
+    """Decide region by region, and keep the one that hangs together with the face."""
+    import cv2
+
+    smooth = cv2.GaussianBlur(rough, (0, 0), max(0.5, 0.01 * face_size), borderType=cv2.BORDER_REPLICATE)
+    reach = max(1, round(0.015 * face_size))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    body = (smooth > 0.7).astype(np.uint8)
+    # Opening first cuts the threads by which pieces of background hang on to the person.
+    body = _part_under(cv2.morphologyEx(body, cv2.MORPH_OPEN, disc) > 0, face)
+    return _fill_holes(body, (0.12 * face_size) ** 2)
+
+
+def _part_under(mask: Bool[np.ndarray, "H W"], face: Float32[np.ndarray, "L 2"]) -> Bool[np.ndarray, "H W"]:
+    """Keep the connected part that covers most of the face; all of the face's own outline belongs to it."""
+    import cv2
+
+    hull = _hull(face, mask.shape) > 0
+    _, labels = cv2.connectedComponents((mask | hull).astype(np.uint8), connectivity=4)
+    if not hull.any():
+        return mask
+    return labels == np.bincount(labels[hull]).argmax()
+
+
+def _fill_holes(mask: Bool[np.ndarray, "H W"], largest: float) -> Bool[np.ndarray, "H W"]:
+    """Fill holes of up to `largest` pixels that do not touch the border of the image."""
+    import cv2
+
+    height, width = mask.shape
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
+    x, y, w, h, area = stats.T
+    small = (x > 0) & (y > 0) & (x + w < width) & (y + h < height) & (area <= largest)
+    small[0] = True  # label 0 is the mask itself
+    return small[labels] if count > 1 else mask
 
 
 # ------------------------------------------------------------------------------------------------- to the pixel
@@ -136,7 +225,11 @@ def _closed_form(
     colours = image.reshape(-1, 3).astype(np.float64)[members] / 255
     centred = colours - colours.mean(axis=1, keepdims=True)
     covariance = np.einsum("kni,knj->kij", centred, centred) / 9 + COLOUR_NOISE / 9 * np.eye(3)
-    whitened = np.linalg.solve(covariance, centred.transpose(0, 2, 1))
+    # Inverting by cofactors; a symmetric 3 x 3 matrix is too small for a solver to pay.
+    a, b, c = covariance[:, 0], covariance[:, 1], covariance[:, 2]
+    cofactors = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=1)
+    inverse = cofactors / np.einsum("ki,ki->k", a, cofactors[:, 0])[:, None, None]
+    whitened = inverse @ centred.transpose(0, 2, 1)
     block = np.eye(9) - (1 + centred @ whitened) / 9
 
     # Each unknown pixel gets a row; certain pixels move to the right-hand side.
@@ -156,41 +249,26 @@ def _closed_form(
     matrix = matrix + diags(np.full(count, ROUGH_WEIGHT))
     target += ROUGH_WEIGHT * opinion
     jacobi = diags(1 / matrix.diagonal())
-    solution, _ = cg(matrix, target, x0=opinion, rtol=1e-4, maxiter=400, M=jacobi)
+    solution, _ = cg(matrix, target, x0=opinion, rtol=1e-3, maxiter=200, M=jacobi)
     alpha.ravel()[wanted] = solution
-    # The solution over- and undershoots by a few per cent; what is nearly certain becomes certain.
-    return np.clip((alpha - 0.04) / 0.92, 0, 1).astype(np.float32)
+    # Locally linear colours leave a haze over flat regions; what is nearly certain becomes certain.
+    return np.clip((alpha - 0.1) / 0.8, 0, 1).astype(np.float32)
 
 
-def _one_body(
+def _without_specks(
     alpha: Float32[np.ndarray, "H W"],
     rough: Float32[np.ndarray, "H W"],
     face: Float32[np.ndarray, "L 2"],
     face_size: float,
 ) -> Float32[np.ndarray, "H W"]:
-    """Keep what hangs together with the face, and close holes that the network did not see."""
+    """Drop what floats beside the person, and close pinholes through which no background shows."""
     import cv2
 
-    height, width = alpha.shape
-    _, labels = cv2.connectedComponents((alpha > 0.5).astype(np.uint8), connectivity=4)
-    hull = cv2.fillConvexPoly(np.zeros((height, width), np.uint8), cv2.convexHull(face.astype(np.int32)), 1)
-    under_face = labels[(hull > 0) & (labels > 0)]
-    if len(under_face) == 0:
-        return alpha
-    body = labels == np.bincount(under_face).argmax()
+    body = _part_under(alpha > 0.5, face)
     reach = max(1, round(0.02 * face_size))
     halo = cv2.dilate(body.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
-    alpha = alpha * halo
-
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((~body).astype(np.uint8), connectivity=4)
-    for hole in range(1, count):
-        x, y, w, h, area = stats[hole]
-        if x > 0 and y > 0 and x + w < width and y + h < height:
-            pixels = labels == hole
-            if area < (0.05 * face_size) ** 2 or rough[pixels].mean() > 0.5:
-                around = cv2.dilate(pixels.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-                alpha[around] = 1
-    return alpha
+    pinholes = _fill_holes(body, (0.03 * face_size) ** 2) & ~body & (rough > 0.8)
+    return np.where(pinholes, 1, alpha * halo).astype(np.float32)
 
 
 def _guided_upsample(
@@ -222,9 +300,7 @@ def _guided_upsample(
 # ----------------------------------------------------------------------------------------------- which colour
 
 
-def estimate_foreground(
-    image: UInt8[np.ndarray, "H W 3"], alpha: Float32[np.ndarray, "H W"]
-) -> UInt8[np.ndarray, "H W 3"]:
+def estimate_foreground(image: UInt8[np.ndarray, "H W 3"], alpha: Float32[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
     """Replace colours that the background shines into by colours of the person nearby.
 
     Where alpha is above 0.95 the photo is kept.
@@ -238,10 +314,16 @@ def estimate_foreground(
     while min(levels[-1][1].shape) > 1:
         below, weight = levels[-1]
         size = ((weight.shape[1] + 1) // 2, (weight.shape[0] + 1) // 2)
-        levels.append(tuple(cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in (below, weight)))
+        levels.append((_halve(below, size), _halve(weight, size)))
     filled = levels[-1][0] / np.maximum(levels[-1][1], 1e-6)[..., None]
     for below, weight in reversed(levels[:-1]):
         enlarged = cv2.resize(filled, (weight.shape[1], weight.shape[0]), interpolation=cv2.INTER_LINEAR)
         trust = np.minimum(weight, 1)[..., None]
         filled = below + (1 - trust) * enlarged
     return np.where(solid[..., None] > 0, image, filled.round().clip(0, 255).astype(np.uint8))
+
+
+def _halve(layer: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    import cv2
+
+    return cv2.resize(layer, size, interpolation=cv2.INTER_AREA)
