@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 
 from zero1toa.portrait.detect import open_solution
 
@@ -28,15 +28,24 @@ ROUGH_WEIGHT = 3e-3  # how strongly the network's opinion pulls inside the band
 
 def matte_person(
     image: UInt8[np.ndarray, "H W 3"],
-    points: Float32[np.ndarray, "L 2"],
+    points: Float[np.ndarray, "L 2"],
+    *,
+    valid: Bool[np.ndarray, "H W"] | None = None,
 ) -> Float32[np.ndarray, "H W"]:
     """Return how much of each pixel the person with these face landmarks (in pixels) covers, in [0, 1].
 
-    Give a crop of head and shoulders without padding: black bars look like a dark wall, not like the end of the
-    photo. Only what hangs together with the face is kept.
+    `image` is a crop of head and shoulders; `valid` is False where it was padded, because black bars look like a
+    dark wall, not like the end of the photo. Only what hangs together with the face is kept.
     """
     import cv2
 
+    if valid is not None and not valid.all():
+        alpha = np.zeros(valid.shape, np.float32)
+        rows, columns = np.flatnonzero(valid.any(axis=1)), np.flatnonzero(valid.any(axis=0))
+        if len(rows):
+            photo = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            alpha[photo] = matte_person(np.ascontiguousarray(image[photo]), points - [columns[0], rows[0]])
+        return alpha * valid
     height, width = image.shape[:2]
     scale = min(1.0, SOLVE_SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -303,11 +312,14 @@ def _guided_upsample(
 def estimate_foreground(image: UInt8[np.ndarray, "H W 3"], alpha: Float32[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
     """Replace colours that the background shines into by colours of the person nearby.
 
-    Where alpha is above 0.95 the photo is kept.
+    Where alpha is above 0.95, or nowhere is, the photo is kept.
     """
     import cv2
 
-    solid = (alpha > 0.95).astype(np.float32)
+    # Colours are taken one pixel further in, because the rim of the solid part is not quite free of background.
+    solid = cv2.erode((alpha > 0.95).astype(np.float32), np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
+    if not solid.any():
+        return image.copy()
     colours = image.astype(np.float32)
     # Push: ever coarser averages of solid pixels. Pull: fill each level's gaps from the next coarser one.
     levels = [(colours * solid[..., None], solid)]
@@ -320,7 +332,7 @@ def estimate_foreground(image: UInt8[np.ndarray, "H W 3"], alpha: Float32[np.nda
         enlarged = cv2.resize(filled, (weight.shape[1], weight.shape[0]), interpolation=cv2.INTER_LINEAR)
         trust = np.minimum(weight, 1)[..., None]
         filled = below + (1 - trust) * enlarged
-    return np.where(solid[..., None] > 0, image, filled.round().clip(0, 255).astype(np.uint8))
+    return np.where(alpha[..., None] > 0.95, image, filled.round().clip(0, 255).astype(np.uint8))
 
 
 def _halve(layer: np.ndarray, size: tuple[int, int]) -> np.ndarray:
