@@ -81,6 +81,13 @@ def test_agrees_with_the_dense_reference(size):
         assert torch.allclose(getattr(render, name).double(), getattr(expected, name), atol=2e-5), name
 
 
+def test_the_reference_draws_the_same_in_squares():
+    gaussians, camera = exact(shell(300)), cameras(2)
+    whole, parts = (rasterize_dense(gaussians, camera, background=BACKGROUND, tile=tile) for tile in (None, 16))
+    for name in IMAGES:
+        assert torch.allclose(getattr(whole, name), getattr(parts, name), atol=1e-12)
+
+
 def test_a_crowded_tile_stops_where_the_reference_does():
     gaussians = replace(shell(3000), opacities=torch.full((1, 3000), 0.95))
     render = rasterize(gaussians, cameras(), background=BACKGROUND)

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import operator
 from functools import partial
+from typing import Any
 
+import numba.extending
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import models, overload, register_model
 
 # How every kernel of this room is compiled. Division by zero gives infinity instead of a hidden branch that raises;
 # of fast maths all but the promise that NaN and infinity never occur, because overflow must stay well-defined.
 FAST = {"contract", "reassoc", "nsz", "arcp"}
-kernel = partial(njit, cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-inlined = partial(kernel, inline="always")
+kernel: Any = partial(njit, cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+inlined: Any = partial(kernel, inline="always")
+# Any: what these decorators make of a function is beyond type checkers.
+intrinsic: Any = numba.extending.intrinsic
 
 WIDTH = 8
 _VECTOR = ir.VectorType(ir.FloatType(), WIDTH)
