@@ -81,7 +81,7 @@ def _load_lpips(device: torch.device) -> Perceptual | None:
     if not list(Path(torch.hub.get_dir(), "checkpoints").glob("vgg16-*.pth")):
         return None
     try:
-        import lpips
+        import lpips  # pyright: ignore[reportMissingImports]: optional
     except ImportError:
         return None
     network = lpips.LPIPS(net="vgg", verbose=False).to(device).eval().requires_grad_(False)

@@ -1,0 +1,300 @@
+"""SymGEN: the avatar and its data set grow together (Zero-1-to-A, section 3.3). The loop is `train`; the rest serves it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zero1toa.avatar.density import DensityConfig, DensityControl
+from zero1toa.avatar.rigged import Avatar
+from zero1toa.priors.base import VideoPrior
+from zero1toa.render import rasterize
+from zero1toa.symgen.checkpoint import TrainingState, latest_checkpoint, load_checkpoint, save_checkpoint
+from zero1toa.symgen.clock import Clock
+from zero1toa.symgen.curriculum import Curriculum, CurriculumConfig
+from zero1toa.symgen.dataset import ClipDataset
+from zero1toa.symgen.events import Event
+from zero1toa.symgen.losses import LossConfig, Perceptual, l1, load_perceptual, position_loss, scale_loss
+from zero1toa.symgen.scene import Frame, Scene, to_bytes
+from zero1toa.types import Camera, Motion, Portrait, PriorError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerConfig:
+    """How the avatar is trained. Learning rates are those of GaussianAvatars, whose lengths are triangle sizes too."""
+
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    losses: LossConfig = field(default_factory=LossConfig)
+    density: DensityConfig = field(default_factory=DensityConfig)
+    size: int = field(default=512, metadata={"help": "width of the pictures, pixels", "range": (32, 1024)})
+    # Ours: the first half at half the size costs a third and settles shapes and colours as well.
+    coarse: float = field(default=0.5, metadata={"help": "size of the pictures at first", "range": (0.1, 1.0)})
+    coarse_share: float = field(default=0.5, metadata={"help": "share of the run at that size", "range": (0.0, 1.0)})
+    batch: int = field(default=1, metadata={"help": "pictures per step and process", "range": (1, 16)})
+    # Ours: the photo is the one picture that is true, so every fourth step looks at it; 0 is the paper.
+    photo_share: float = field(default=0.25, metadata={"help": "share of steps on the photo itself", "range": (0.0, 1.0)})
+    strength: float = field(default=0.6, metadata={"help": "how far the prior may move from the render", "range": (0.0, 1.0)})
+    background: float = field(default=0.5, metadata={"help": "grey behind the head", "range": (0.0, 1.0)})
+    lr_centre: float = field(default=5e-3, metadata={"help": "learning rate of positions at the start"})
+    lr_centre_end: float = field(default=5e-5, metadata={"help": "learning rate of positions at the end"})
+    lr_quaternion: float = field(default=1e-3, metadata={"help": "learning rate of rotations"})
+    lr_log_scale: float = field(default=1.7e-2, metadata={"help": "learning rate of sizes"})
+    lr_opacity_logit: float = field(default=5e-2, metadata={"help": "learning rate of opacities"})
+    lr_color: float = field(default=2.5e-3, metadata={"help": "learning rate of colours"})
+    seed: int = field(default=0, metadata={"help": "seed of everything random"})
+    memory_mb: float = field(default=512.0, metadata={"help": "memory for frames; the rest goes to disk"})
+    checkpoint_s: float = field(default=60.0, metadata={"help": "seconds between checkpoints"})
+    preview_s: float = field(default=2.0, metadata={"help": "seconds between previews"})
+    report_s: float = field(default=0.5, metadata={"help": "seconds between reports"})
+
+
+# Settings that change what is told and kept, not what is learned; a run may be resumed with others.
+OUTWARD = ("memory_mb", "checkpoint_s", "preview_s", "report_s")
+
+
+def train(
+    avatar: Avatar,
+    portrait: Portrait,
+    prior: VideoPrior,
+    config: TrainerConfig,
+    *,
+    accelerator: Accelerator,
+    folder: Path | None = None,
+    resume: bool = False,
+    motions: Sequence[Motion] = (),
+) -> Iterator[Event]:
+    """Train `avatar` in place and tell how it goes; the last event carries it.
+
+    Close the iterator to stop: the avatar stays as it is then. With a `folder`, checkpoints are kept there, and `resume`
+    goes on from the last one to the very result an uninterrupted run has had (on one kind of device).
+    Raises InputError if the folder belongs to another run, PriorError if the prior gives unusable frames.
+    """
+    run = Run(avatar, portrait, prior, config, accelerator, motions)
+    state, schedule = run.state, run.scene.curriculum
+    if folder is not None and resume and (checkpoint := latest_checkpoint(folder)) is not None:
+        load_checkpoint(checkpoint, state, settings=run.settings)
+        yield run.event(f"resumed at iteration {state.iteration}")
+    while state.iteration < run.iterations:
+        k = state.iteration
+        if (clip := run.due_clip()) is not None:
+            yield run.event(f"regenerating clip {schedule.clips[clip].name}")
+            before, after = run.regenerate_clip(clip)
+            yield run.event(f"regenerated clip {schedule.clips[clip].name}", clip_before=before, clip=after)
+        run.step()
+        if state.density.due(k, run.iterations):
+            change = state.density.apply(avatar, run.optimizer)
+            log.info("iteration %d: %d cloned, %d split, %d pruned", k, change.cloned, change.split, change.pruned)
+        state.iteration += 1
+        if folder is not None and run.every("checkpoint", config.checkpoint_s) and accelerator.is_main_process:
+            yield run.event("saved", avatar=avatar, checkpoint=run.save(folder))
+        if run.every("preview", config.preview_s):
+            yield run.event(preview=run.scene.preview(avatar, run.elapsed_s))
+        elif run.every("report", config.report_s):
+            yield run.event()
+    final = run.save(folder) if folder is not None and accelerator.is_main_process else None
+    preview = run.scene.preview(avatar, 0.0)
+    yield run.event("done", stage="done", preview=preview, avatar=avatar, checkpoint=final)
+
+
+class Run:
+    """One training run: what it knows, what it has so far, and the two halves of SymGEN."""
+
+    def __init__(
+        self,
+        avatar: Avatar,
+        portrait: Portrait,
+        prior: VideoPrior,
+        config: TrainerConfig,
+        accelerator: Accelerator,
+        motions: Sequence[Motion],
+    ) -> None:
+        self.prior, self.config, self.accelerator = prior, config, accelerator
+        self.iterations = config.curriculum.iterations
+        chance = torch.Generator().manual_seed(config.seed)
+        curriculum = Curriculum.build(config.curriculum, avatar.head, portrait, generator=chance, motions=motions)
+        self.scene = Scene.build(avatar.head, portrait, curriculum, size=config.size, background=config.background)
+        self.perceptual: Perceptual = load_perceptual(config.losses.kind, avatar.centre.device)
+        self.settings = _settings(config, avatar, portrait, prior, motions)
+        metres = self.scene.metres_per_half_image()
+        groups = [{"params": [parameter], "name": name} for name, parameter in avatar.named_parameters()]
+        # The model itself is not prepared: wrappers for many processes cannot follow splats that come and go, so
+        # `step` averages gradients instead. eps as in 3DGS, since gradients of single splats are tiny.
+        self.optimizer = accelerator.prepare(torch.optim.Adam(groups, lr=0.0, eps=1e-15, fused=True))
+        self.state = TrainingState(
+            avatar=avatar,
+            optimizer=self.optimizer,
+            density=DensityControl(avatar, config.density, metres_per_half_image=metres),
+            dataset=ClipDataset(len(curriculum.clips), memory_mb=config.memory_mb),
+            generator=chance,
+        )
+        self.clock = Clock()
+        self.losses: dict[str, Tensor] = {}
+        self._began, self._last = time.monotonic(), {}
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds of training, those before an interruption included."""
+        return self.state.elapsed_s + time.monotonic() - self._began
+
+    def due_clip(self) -> int | None:
+        """Choose the clip to regenerate before this iteration: one that has no frames yet, else the stalest in turn."""
+        k, dataset = self.state.iteration, self.state.dataset
+        active = self.scene.curriculum.active(k)
+        if not active:
+            return None
+        clip = dataset.stalest(active)
+        return clip if k % self.config.curriculum.update_every == 0 or dataset.age(clip, k) is None else None
+
+    def regenerate_clip(self, clip: int) -> tuple[np.ndarray, np.ndarray]:
+        """Make the data set better with the avatar: render a clip, have the prior redraw it, write it back (step 1).
+
+        Gives the renders and the new frames. Processes all do the same here, with the same random numbers.
+        """
+        began, state = time.monotonic(), self.state
+        unrolled = self.scene.curriculum.unrolled(state.iteration)
+        request = self.scene.request(state.avatar, clip, unrolled, strength=self.config.strength, generator=state.generator)
+        with torch.no_grad():
+            frames = self.prior.regenerate(request)
+        if frames.shape != request.frames.shape or not bool(torch.isfinite(frames).all()):
+            raise PriorError(
+                f"the prior {self.prior.name!r} gave frames that cannot be learned from "
+                f"(shape {tuple(frames.shape)}): choose another prior or a lower strength"
+            )
+        state.dataset.write(clip, frames, iteration=state.iteration, unrolled=unrolled)
+        self.clock.update(time.monotonic() - began)
+        return to_bytes(request.frames), to_bytes(frames)
+
+    def step(self) -> None:
+        """Make the avatar better with the data set: one step of Adam on a few of its frames (step 2)."""
+        began, scale = time.monotonic(), self.scale(self.state.iteration)
+        self._set_rates()
+        frames = self._draw(scale)
+        self.losses = self._losses(frames)
+        self.accelerator.backward(sum(self.losses.values()))
+        if self.accelerator.num_processes > 1:
+            for parameter in self.state.avatar.parameters():
+                assert parameter.grad is not None
+                parameter.grad.copy_(self.accelerator.reduce(parameter.grad, "mean"))  # pyright: ignore[reportArgumentType]
+        self.state.density.observe(self.state.avatar)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.clock.step(scale, time.monotonic() - began)
+
+    def scale(self, iteration: int) -> float:
+        """Give the size of the pictures at an iteration, 1 being the full size."""
+        return self.config.coarse if iteration < self.config.coarse_share * self.iterations else 1.0
+
+    def _set_rates(self) -> None:
+        c = self.config
+        share = self.state.iteration / max(self.iterations, 1)
+        for group in self.optimizer.param_groups:
+            rate = getattr(c, f"lr_{group['name']}")
+            group["lr"] = rate * (c.lr_centre_end / rate) ** share if group["name"] == "centre" else rate
+
+    def _draw(self, scale: float) -> list[Frame]:
+        """Draw the pictures of a step; every process draws all and takes its own."""
+        state, chance = self.state, self.state.generator
+        clips = state.dataset.filled(self.scene.curriculum.active(state.iteration))
+        drawn = []
+        for _ in range(self.config.batch * self.accelerator.num_processes):
+            photo, clip, frame = torch.rand(3, generator=chance).tolist()
+            if photo < self.config.photo_share or not clips:
+                drawn.append(self.scene.photo(scale))
+                continue
+            clip = clips[int(clip * len(clips))]
+            drawn.append(self.scene.frame(state.dataset, clip, int(frame * len(state.dataset.frames(clip))), scale))
+        return drawn[self.accelerator.process_index :: self.accelerator.num_processes]
+
+    def _losses(self, frames: list[Frame]) -> dict[str, Tensor]:
+        """Compare the avatar with pictures (eq. 6), term by term and weighted."""
+        avatar, weights = self.state.avatar, self.config.losses
+        posed = avatar.on_vertices(torch.cat([frame.vertices for frame in frames]))
+        cameras = [frame.camera for frame in frames]
+        camera = Camera(
+            torch.cat([c.viewmats for c in cameras]),
+            torch.cat([c.intrinsics for c in cameras]),
+            cameras[0].width,
+            cameras[0].height,
+        )
+        render = rasterize(posed, camera, background=self.scene.background)
+        target = torch.stack([frame.picture for frame in frames])
+        losses = {
+            "l1": weights.l1 * l1(render.color, target),
+            "perceptual": weights.perceptual * self.perceptual(render.color, target),
+            "position": weights.position * position_loss(avatar.centre, avatar.reach, weights.position_threshold),
+            "scale": weights.scale * scale_loss(avatar.log_scale, weights.scale_threshold),
+        }
+        matted = [i for i, frame in enumerate(frames) if frame.alpha is not None]
+        if matted:
+            alpha = torch.stack([frames[i].alpha for i in matted])  # pyright: ignore[reportArgumentType]
+            losses["alpha"] = weights.alpha * (render.alpha[matted] - alpha).abs().mean()
+        return losses
+
+    def save(self, folder: Path) -> Path:
+        """Write a checkpoint."""
+        self.state.elapsed_s, self._began = self.elapsed_s, time.monotonic()
+        return save_checkpoint(folder, self.state, settings=self.settings)
+
+    def every(self, what: str, seconds: float) -> bool:
+        """Say whether something that happens every so many seconds is due, and count from now if it is."""
+        now = time.monotonic()
+        if now - self._last.setdefault(what, now) < seconds:
+            return False
+        self._last[what] = now
+        return True
+
+    def remaining_s(self) -> float:
+        """Estimate the seconds left, the clips that have yet to join included."""
+        k, dataset = self.state.iteration, self.state.dataset
+        middle = min(max(round(self.config.coarse_share * self.iterations), k), self.iterations)
+        steps = {self.config.coarse: middle - k}
+        steps[1.0] = steps.get(1.0, 0) + self.iterations - middle
+        missing = len(dataset) - len(dataset.filled(range(len(dataset))))
+        updates = missing + (self.iterations - k) // self.config.curriculum.update_every
+        return self.clock.remaining(steps, updates)
+
+    def event(self, message: str = "", *, stage: str | None = None, **pictures) -> Event:
+        """Tell the outside where the run is."""
+        state = self.state
+        return Event(
+            stage=stage or self.scene.curriculum.stage(state.iteration),
+            iteration=state.iteration,
+            iterations=self.iterations,
+            elapsed_s=self.elapsed_s,
+            remaining_s=self.remaining_s(),
+            message=message,
+            losses=tuple((name, float(value.detach())) for name, value in self.losses.items()),
+            splats=len(state.avatar),
+            **pictures,
+        )
+
+
+def _settings(config: TrainerConfig, avatar: Avatar, portrait: Portrait, prior: VideoPrior, motions: Sequence[Motion]) -> str:
+    """Describe a run so that a checkpoint of another one is not mistaken for its own."""
+    picture = hashlib.sha256()
+    for part in (portrait.image, portrait.alpha, portrait.camera.viewmats, portrait.camera.intrinsics):
+        picture.update(part.detach().cpu().contiguous().numpy().tobytes())
+    for motion in motions:
+        picture.update(motion.states.expression.detach().cpu().contiguous().numpy().tobytes())
+    settings = {"head": avatar.head.name, "prior": prior.name, "picture": picture.hexdigest()[:16]}
+    for name, value in asdict(config).items():
+        if isinstance(value, dict):
+            settings |= {f"{name}.{key}": inner for key, inner in value.items()}
+        elif name not in OUTWARD:
+            settings[name] = value
+    return json.dumps(settings)
