@@ -13,6 +13,7 @@ import importlib.metadata
 import importlib.util
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from jaxtyping import Float, Int
 
 from zero1toa.assets import cache_folder
 from zero1toa.head.base import ARKIT_NAMES
+from zero1toa.head.landmarks import LIPS, inside_outline
 from zero1toa.head.linear import JOINTS, LinearHead
 from zero1toa.types import PARTS, InputError, Surface
 
@@ -73,9 +75,13 @@ def _assemble(tensors: dict[str, torch.Tensor]) -> LinearHead:
         landmark_weights = torch.from_numpy(measured["weights"].astype(np.float32))
     keys = ("faces", "uvs", "uv_faces", "parts", "mirror")
     surface = Surface(**{key: tensors.pop(key) for key in keys})
-    return LinearHead(
+    head = LinearHead(
         name="anny", surface=surface, landmark_faces=landmark_faces, landmark_weights=landmark_weights, **tensors
     )
+    landmarks = head.landmarks(head.template[None])[0].numpy()
+    middle = head.template[surface.faces].mean(1).numpy()
+    lips = (surface.parts == PARTS.index("skin")) & torch.from_numpy(inside_outline(middle, landmarks[list(LIPS)]))
+    return replace(head, surface=replace(surface, parts=surface.parts.where(~lips, PARTS.index("lips"))))
 
 
 def build_tensors() -> dict[str, torch.Tensor]:
