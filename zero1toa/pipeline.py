@@ -15,8 +15,9 @@ from zero1toa.avatar.seed import seed_avatar
 from zero1toa.config import Config
 from zero1toa.head import load_head
 from zero1toa.head.base import HeadModel
-from zero1toa.media import read_image
+from zero1toa.media import read_image, read_video
 from zero1toa.portrait.prepare import prepare_portrait
+from zero1toa.portrait.track import track
 from zero1toa.priors import load_prior
 from zero1toa.render import rasterize
 from zero1toa.render.photo import PhotoSurface
@@ -99,3 +100,30 @@ def _device(name: str) -> str:
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("no CUDA device is available: leave --device out to work on the CPU")
     return name
+
+
+def reenact(clip: Path, config: Config, *, stride: int = 1) -> Iterator[Event | tuple[int, UInt8[np.ndarray, "H W 4"]]]:
+    """Make an avatar of a clip's first frame and drive it by the rest.
+
+    First come the events of `create_avatar`, then (index, picture) for every `stride`-th frame and the last: the avatar
+    with straight alpha, in the clip's own pixels.
+    """
+    video = read_video(clip)
+    portrait = avatar = None
+    for event in create_avatar(video.frames[0], config):
+        portrait, avatar = event.portrait or portrait, event.avatar or avatar
+        yield event
+    assert portrait is not None
+    assert avatar is not None
+    motion = track(video.frames, video.fps, portrait, avatar.head)
+    last = len(video.frames) - 1
+    for index in sorted({*range(0, last, stride), last}):
+        one = slice(index, index + 1)
+        yield index, cut_out(avatar, motion.states[one], motion.cameras[one])
+
+
+def cut_out(avatar: Avatar, state: HeadState, camera: Camera) -> UInt8[np.ndarray, "H W 4"]:
+    """Draw an avatar as RGBA with straight alpha."""
+    drawn = render(avatar, state, camera, background=0.0)
+    color = drawn.color[0] / drawn.alpha[0, ..., None].clamp_min(1e-4)
+    return (torch.cat([color, drawn.alpha[0, ..., None]], -1).clamp(0, 1) * 255 + 0.5).byte().numpy()

@@ -279,13 +279,19 @@ def _confirm(mesh: Any, image: UInt8[np.ndarray, "H W 3"], face: _Square) -> Det
 # ------------------------------------------------------------------------------------------------------- video
 
 
+# Crops a tracked face is looked at in. Against the ten crops of a photo, on every eighth frame of three clips: one crop
+# is off by 0.28 % of the face's width, these two by 0.21 %, and mediapipe's own video mode, which smooths over time and
+# lags behind fast motion, by 0.65 %.
+TRACKED_CROPS = ((1.8, 0.06, 0.05), (2.2, -0.06, -0.02))
+
+
 class FaceTracker:
     """Follow the largest face through the frames of a video; use as a context manager, or close it."""
 
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
-        self._mesh = _open_mesh(self._stack, video=True)
-        self._window: _Square | None = None
+        self._mesh = _open_mesh(self._stack, video=False)
+        self._face: _Square | None = None
 
     def __enter__(self) -> FaceTracker:
         return self
@@ -298,31 +304,22 @@ class FaceTracker:
         self._stack.close()
 
     def track(self, frame: UInt8[np.ndarray, "H W 3"]) -> Detection | None:
-        """Find the face in the next RGB frame; `None` where there is none."""
-        points = None
-        if self._window is not None:
-            points = _mesh_points(self._mesh, frame, self._window)
-        if points is None:
+        """Find the face in the next RGB frame, near where it was; `None` where there is none."""
+        found = self._look(frame) if self._face is not None else None
+        if found is None:
             faces = detect_faces(frame, thorough=False)
-            if not faces:
-                self._window = None
-                return None
-            points = self._settle(frame, _square_of(faces[0]))
-            if points is None:
-                return faces[0]
-        face = _square_of(_detection(points))
-        # The mesh remembers where in the window the face was, so the window stays until the face nears its rim.
-        window = self._window
-        assert window is not None
-        drift = max(abs(face.x - window.x), abs(face.y - window.y)) + face.side / 2
-        if drift > 0.42 * window.side or face.side < 0.25 * window.side:
-            points = self._settle(frame, face)
-        return None if points is None else _detection(points)
+            found = faces[0] if faces else None
+        self._face = None if found is None else _square_of(found)
+        return found
 
-    def _settle(self, frame: UInt8[np.ndarray, "H W 3"], face: _Square) -> Float[np.ndarray, "478 2"] | None:
-        """Move the window onto the face and look until the mesh no longer starts from the old place."""
-        self._window = face._replace(side=2.5 * face.side)
-        points = None
-        for _ in range(3):
-            points = _mesh_points(self._mesh, frame, self._window)
-        return points
+    def _look(self, frame: UInt8[np.ndarray, "H W 3"]) -> Detection | None:
+        """Ask the mesh in two crops around the last place, and average; `None` unless both answer."""
+        face, looks = self._face, []
+        assert face is not None
+        for scale, dx, dy in TRACKED_CROPS:
+            window = _Square(face.x + dx * face.side, face.y + dy * face.side, scale * face.side)
+            points = _mesh_points(self._mesh, frame, window)
+            if points is None:
+                return None
+            looks.append(points)
+        return _detection(np.mean(looks, axis=0))

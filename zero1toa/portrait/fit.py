@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -52,7 +54,7 @@ def fit_portrait(
     pixels, _ = project(basis, pose)
     rmse = float(np.sqrt(np.mean((pixels - points)[:468] ** 2) * 2))
     shape = torch.from_numpy(pose.shape).float()
-    state, camera = decompose(pose, head, Identity(shape, torch.zeros_like(head.neutral_identity().offsets)), None, width, height)
+    state, camera = decompose([pose], head, Identity(shape, torch.zeros_like(head.neutral_identity().offsets)), None, width, height)
     identity = Identity(shape, _follow_landmarks(points - pixels, pose, head, shape, state))
     return identity, state, camera, report(pose, rmse, head)
 
@@ -65,31 +67,48 @@ def report(pose: Pose, rmse: float, head: HeadModel) -> FitReport:
 
 
 def decompose(
-    pose: Pose, head: HeadModel, identity: Identity, torso: Float[Tensor, "3 3"] | None, width: int, height: int
+    poses: Sequence[Pose], head: HeadModel, identity: Identity, torso: Float[Tensor, "3 3"] | None, width: int, height: int
 ) -> tuple[HeadState, Camera]:
-    """Split a head pose into a turn of neck and head above the shoulders, and a camera that looks at the shoulders.
+    """Split head poses into turns of neck and head above the shoulders, and cameras that look at the shoulders.
 
-    `torso` is the shoulders' rotation in the camera's axes; without one they face the camera but for a share of the
-    head's yaw. Neck and head bend by half of the turn each.
+    `torso` is the shoulders' rotation in the cameras' axes; without one they face the camera but for a share of the
+    first head's yaw. Neck and head bend by half of the turn each.
     """
-    rotation = torch.from_numpy(pose.rotation).float()
+    rotation = torch.from_numpy(np.stack([pose.rotation for pose in poses])).float()
+    translation = torch.from_numpy(np.stack([pose.translation for pose in poses])).float()
+    expression = torch.from_numpy(np.stack([pose.expression for pose in poses])).float()
     if torso is None:
-        yaw = math.radians(view_angles(rotation)[0]) * TORSO_SHARE
+        yaw = math.radians(view_angles(rotation[0])[0]) * TORSO_SHARE
         torso = FRONT @ axis_angle_to_matrix(torch.tensor([0.0, yaw, 0.0]))
     half = matrix_to_axis_angle(torso.T @ rotation) / 2
-    state = HeadState(
-        torch.from_numpy(pose.expression).float()[None], half[None], half[None], torch.zeros(1, 2, 3)
-    )
-    # The camera stands where the bent head's landmarks land on those of the unbent head at the fitted pose.
-    bent = head.landmarks(head.vertices(identity, state))[0]
-    straight = HeadState(state.expression, torch.zeros(1, 3), torch.zeros(1, 3), state.eyes)
-    unbent = head.landmarks(head.vertices(identity, straight))[0]
-    translation = (unbent @ rotation.T - bent @ torso.T).mean(0) + torch.from_numpy(pose.translation).float()
-    viewmat = torch.eye(4)
-    viewmat[:3, :3], viewmat[:3, 3] = torso, translation
-    x, y = pose.centre
-    intrinsics = torch.tensor([[pose.focal, 0, x], [0, pose.focal, y], [0, 0, 1.0]])
-    return state, Camera(viewmat[None], intrinsics[None], width, height)
+    count = len(poses)
+    state = HeadState(expression, half, half, torch.zeros(count, 2, 3))
+    # The camera stands where the bent head's landmarks land on those of the unbent head at the fitted pose. Both are
+    # rigid under the head, so the expression does not matter.
+    still = replace(state, expression=torch.zeros_like(expression))
+    bent = head.landmarks(head.vertices(identity, still))
+    unbent = head.landmarks(head.vertices(identity, head.rest_state()))
+    viewmats = torch.eye(4).repeat(count, 1, 1)
+    viewmats[:, :3, :3] = torso
+    viewmats[:, :3, 3] = (unbent @ rotation.mT - bent @ torso.T).mean(1) + translation
+    x, y = poses[0].centre
+    intrinsics = torch.stack([torch.tensor([[pose.focal, 0, x], [0, pose.focal, y], [0, 0, 1.0]]) for pose in poses])
+    return state, Camera(viewmats, intrinsics, width, height)
+
+
+def compose(state: HeadState, camera: Camera, head: HeadModel, identity: Identity) -> Pose:
+    """Join the first state and camera into one head pose: the inverse of `decompose`."""
+    torso = camera.viewmats[0, :3, :3]
+    rotation = torso @ axis_angle_to_matrix(state.neck[0]) @ axis_angle_to_matrix(state.head[0])
+    still = replace(state[:1], expression=torch.zeros_like(state.expression[:1]))
+    bent = head.landmarks(head.vertices(identity, still))[0]
+    unbent = head.landmarks(head.vertices(identity, head.rest_state()))[0]
+    translation = (bent @ torso.T + camera.viewmats[0, :3, 3] - unbent @ rotation.T).mean(0)
+    intrinsics = camera.intrinsics[0]
+    return Pose(
+        identity.shape.double().numpy(), state.expression[0].double().numpy(), rotation.double().numpy(),
+        translation.double().numpy(), intrinsics[0, 0].item(), (intrinsics[0, 2].item(), intrinsics[1, 2].item()),
+    )  # fmt: skip
 
 
 def _follow_landmarks(

@@ -92,8 +92,9 @@ def fit(
     iterations: int,
     expression_prior: Float[np.ndarray, "E"] | None = None,
     expression_ridge: float = EXPRESSION_RIDGE,
+    expression_range: tuple[float, float] = (0.0, 1.0),
 ) -> Pose:
-    """Minimise robust landmark distances plus ridges over shape, expression (held in [0, 1]) and rigid pose.
+    """Minimise robust landmark distances plus ridges over shape, expression (held in a range) and rigid pose.
 
     Expressions are pulled towards `expression_prior` (zero without one).
     """
@@ -101,16 +102,16 @@ def fit(
     prior = np.zeros(len(pose.expression)) if expression_prior is None else expression_prior
     shapes, expressions = len(pose.shape), len(pose.expression)
     ridge = np.concatenate([np.full(shapes, SHAPE_RIDGE), np.full(expressions, expression_ridge), np.full(6, 1e-4)]) ** 2
-    lower = np.concatenate([np.full(shapes, -2.0), np.zeros(expressions), np.full(6, -np.inf)])
-    upper = np.concatenate([np.full(shapes, 2.0), np.ones(expressions), np.full(6, np.inf)])
+    lower = np.concatenate([np.full(shapes, -2.0), np.full(expressions, expression_range[0]), np.full(6, -np.inf)])
+    upper = np.concatenate([np.full(shapes, 2.0), np.full(expressions, expression_range[1]), np.full(6, np.inf)])
     for _ in range(iterations):
         pixels, seen = project(basis, pose)
         residual = (points - pixels) / scale
         robust = weights / (1 + (residual**2).sum(1) / ROBUST**2) ** 2
-        jacobian = _jacobian(basis, pose, seen) / scale
-        weighted = jacobian * robust[None, :, None]
-        hessian = np.tensordot(weighted, jacobian, ((1, 2), (1, 2)))
-        gradient = np.tensordot(weighted, residual, ((1, 2), (0, 1)))
+        jacobian = _jacobian(basis, pose, seen).reshape(-1, residual.size) / scale
+        weighted = jacobian * np.repeat(robust, 2)
+        hessian = weighted @ jacobian.T
+        gradient = weighted @ residual.ravel()
         now = np.concatenate([pose.shape, pose.expression, np.zeros(6)])
         target = np.concatenate([np.zeros(shapes), prior, np.zeros(6)])
         hessian[np.diag_indices_from(hessian)] += ridge
@@ -159,7 +160,7 @@ def _moved(pose: Pose, step: Float[np.ndarray, "P"]) -> Pose:
     return replace(
         pose,
         shape=pose.shape + step[:shapes],
-        expression=np.clip(pose.expression + step[shapes : shapes + expressions], 0, 1),
+        expression=pose.expression + step[shapes : shapes + expressions],
         rotation=rotation,
         translation=pose.translation + step[-3:],
     )

@@ -44,11 +44,12 @@ def prepare_portrait(
     scale = config.size / side
     crop = _crop(image, x0, y0, side, config.size)
     points = (detection.points - [x0, y0]) * scale
+    inside = _crop(np.full(image.shape[:2], 255, np.uint8), x0, y0, side, config.size) >= 128
     if alpha is None:
-        matte = matte_person(crop, points)
+        matte = matte_person(crop, points.astype(np.float32), valid=inside)
     else:
         matte = _crop(alpha, x0, y0, side, config.size).astype(np.float32) / 255
-    matte[_crop(np.full(image.shape[:2], 255, np.uint8), x0, y0, side, config.size) < 128] = 0
+    matte[~inside] = 0
     foreground = estimate_foreground(crop, matte)
 
     identity, state, camera, report = fit_portrait(points, head, width=config.size, height=config.size)
