@@ -1,0 +1,442 @@
+"""The command line: `python -m zero1toa COMMAND`. It says what the rooms do; it does nothing itself.
+
+Exit status: 0 done, 2 something handed over cannot be used, 1 a fault of this program, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import logging
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zero1toa import __version__
+from zero1toa.progress import Interrupts, duration, reporting
+from zero1toa.types import InputError
+
+if TYPE_CHECKING:
+    from zero1toa.avatar.rigged import Avatar
+    from zero1toa.config import Config
+    from zero1toa.symgen.events import Event
+    from zero1toa.types import Portrait
+
+REPORT_TO = "the project's issue tracker"
+STOPPED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and give the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        options = build_parser(words).parse_args(words)
+    except SystemExit as stop:  # argparse says what is wrong itself, and exits with 2
+        return int(stop.code or 0)
+    options.words = words
+    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(levelname)s: %(message)s")
+    for name in ("absl", "jax", "numba", "matplotlib", "PIL"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        return options.run(options) or 0
+    except InputError as error:
+        return _fail(options, 2, str(error))
+    except KeyboardInterrupt:
+        return _fail(options, STOPPED, "stopped")
+    except BrokenPipeError:  # whoever read our lines went away
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # else Python complains when it flushes at exit
+        return 1
+    except Exception as error:
+        if reason := _system_reason(error):
+            return _fail(options, 2, reason)
+        return _fail(options, 1, f"this should not have happened: {type(error).__name__}: {error}")
+
+
+def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """Describe the commands; the many settings are added only for the commands that take them."""
+    parser = argparse.ArgumentParser(
+        "zero1toa", allow_abbrev=False, description="One portrait photo becomes an animatable 3D-Gaussian head."
+    )
+    parser.add_argument("--version", action="version", version=f"zero1toa {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
+        made.add_argument("--json", action="store_true", help="print JSON for machines")
+        made.add_argument("--verbose", action="store_true", help="print what the program notes along the way")
+        made.add_argument("--debug", action="store_true", help="print the traceback of a fault")
+        made.set_defaults(run=run)
+        return made
+
+    create = command("create", run_create, "make an avatar out of a portrait photo")
+    create.add_argument("portrait", type=Path, metavar="PORTRAIT", help="a photo of one person")
+    create.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the new avatar's folder")
+    create.add_argument("--face", type=int, metavar="N", help="which of several faces, 1 being the largest")
+    create.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+    create.add_argument("--force", action="store_true", help="replace the avatar that is there")
+
+    reenact = command("reenact", run_reenact, "make an avatar of a clip's first frame and drive it by the rest")
+    reenact.add_argument("clip", type=Path, metavar="CLIP")
+    reenact.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="gets frames/NNNNN.png, RGBA")
+    reenact.add_argument("--stride", type=int, default=1, metavar="N", help="every how many frames to draw")
+    reenact.add_argument("--force", action="store_true", help="replace the frames that are there")
+    for made in (create, reenact):
+        _add_config_flags(made, words)
+
+    render = command("render", run_render, "draw a saved avatar from any side, with any face")
+    _add_saved(render)
+    render.add_argument("-o", "--output", type=Path, required=True, metavar="PICTURE", help="a png, jpg or webp")
+    render.add_argument("--yaw", type=float, default=0.0, help="degrees round the head, 0 being the photo's own view")
+    render.add_argument("--pitch", type=float, default=0.0, help="degrees up")
+    render.add_argument("--zoom", type=float, default=1.0, help="enlarge the head")
+    render.add_argument("--size", type=int, default=512, help="pixels")
+    render.add_argument(
+        "--expression", action="append", default=[], metavar="NAME=VALUE,...",
+        help="smile, jaw, blink, blink-left, blink-right, brows, pucker, gaze-x, gaze-y, or any of the 52 ARKit names",
+    )  # fmt: skip
+    render.add_argument("--neutral", action="store_true", help="begin with a relaxed face, not with the photo's")
+    render.add_argument("--transparent", action="store_true", help="leave out the background")
+
+    animate = command("animate", run_animate, "let a clip or a motion file drive a saved avatar")
+    _add_saved(animate)
+    animate.add_argument("--driving", type=Path, required=True, metavar="CLIP_OR_MOTION", help="a video, or motion as .json")
+    animate.add_argument("-o", "--output", type=Path, required=True, metavar="VIDEO", help="an mp4")
+    animate.add_argument("--save-motion", type=Path, metavar="FILE", help="also keep the tracked motion, as .json")
+
+    export = command("export", run_export, "write a saved avatar as splats or as a demonstration video")
+    _add_saved(export)
+    export.add_argument("--to", choices=("ply", "mp4"), required=True)
+    export.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: beside the avatar's other files")
+    export.add_argument("--size", type=int, default=512, help="pixels of the video")
+
+    command("bench", run_bench, "measure how fast this machine draws, each figure beside plain PyTorch")
+    command("doctor", run_doctor, "say what is installed, what works, and how to get what is missing")
+    return parser
+
+
+def _add_saved(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("avatar", type=Path, metavar="DIR", help="a saved avatar")
+    parser.add_argument("--head", metavar="HEAD", help="where the head model is here, such as flame:PATH")
+
+
+def _add_config_flags(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the flags that make a config; the rest of its settings are shown by --help-all."""
+    parser.add_argument("--preset", default="standard", metavar="NAME", help="preview, standard or best")
+    parser.add_argument("--prior", metavar="NAME", help="video prior that regenerates the clips (projection)")
+    parser.add_argument("--head", metavar="NAME", help="head model: anny, or flame:PATH with your own FLAME file")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of everything random")
+    parser.add_argument("--device", metavar="NAME", help="auto, cpu or cuda")
+    parser.add_argument("--iterations", type=int, metavar="N", help="scale the paper's schedule to so many steps")
+    if words and words[0] == parser.prog.split()[-1]:
+        from zero1toa.settings import list_settings
+
+        parser.add_argument("--help-all", action="help", help="show every setting")
+        group = parser.add_argument_group("settings (defaults of the paper; presets change some)")
+        for setting in list_settings():
+            text = f"{setting.help} ({setting.default})" if "--help-all" in words else argparse.SUPPRESS
+            kind: dict[str, Any] = {"type": setting.kind, "metavar": setting.kind.__name__.upper()}
+            if setting.kind is bool:
+                kind = {"action": argparse.BooleanOptionalAction}
+            if setting.path == "seed.splats":
+                text = setting.help
+            group.add_argument(setting.flag, dest=setting.path, default=None, help=text, **kind)
+
+
+def make_config(options: argparse.Namespace) -> Config:
+    """Turn flags into a config; raises InputError for what cannot be."""
+    from zero1toa.config import preset
+    from zero1toa.settings import list_settings, with_iterations, with_settings
+
+    config = preset(options.preset)
+    if options.iterations is not None:
+        config = with_iterations(config, options.iterations)
+    given = {setting.path: getattr(options, setting.path) for setting in list_settings()}
+    config = with_settings(config, {path: value for path, value in given.items() if value is not None})
+    for name in ("prior", "head", "device"):
+        if getattr(options, name) is not None:
+            config = replace(config, **{name: getattr(options, name)})
+    if options.seed is not None:
+        if not 0 <= options.seed < 2**63:
+            raise InputError(f"--seed {options.seed} is out of range: use a whole number from 0 on")
+        config = config.with_seed(options.seed)
+    if getattr(options, "face", None) is not None:
+        config = replace(config, portrait=replace(config.portrait, face=options.face))
+    return config
+
+
+# ------------------------------------------------------------------------------------------------------ create
+
+
+def run_create(options: argparse.Namespace) -> int:
+    """Make an avatar; Ctrl-C keeps what there is."""
+    from zero1toa.export.package import WORK, check_output, save_avatar
+    from zero1toa.pipeline import create_avatar
+
+    config = make_config(options)
+    folder: Path = options.output
+    check_output(folder, force=options.force, resume=options.resume)
+    work = folder / WORK
+    _check_work(work, folder, options)
+    with _output_folder(folder, work), reporting(machine=options.json) as reporter, Interrupts() as stop:
+        story = _Story()
+        events = create_avatar(options.portrait, config, folder=work, resume=options.resume)
+        try:
+            for event in events:
+                story.add(event)
+                reporter.event(event)
+                stop.armed = story.avatar is not None
+                if stop.asked:
+                    break
+        finally:
+            events.close()  # pyright: ignore[reportAttributeAccessIssue]  # a generator, which stops the work
+        assert story.avatar is not None
+        assert story.portrait is not None
+        finished = not stop.asked or story.last.stage == "done"
+        iteration = None if finished else story.last.iteration
+        timings = story.timings()
+        save_avatar(folder, story.avatar, story.portrait, config, timings=timings, iteration=iteration, force=True)
+        if finished:
+            shutil.rmtree(work, ignore_errors=True)
+            reporter.say(
+                "saved", f"the avatar is in {folder} ({duration(timings['total'])}, {len(story.avatar)} splats)",
+                folder=str(folder), seconds=timings["total"], splats=len(story.avatar), finished=True,
+            )  # fmt: skip
+            return 0
+        again = shlex.join(["zero1toa", *(w for w in options.words if w not in ("--resume", "--force")), "--resume"])
+        reporter.say(
+            "saved", f"stopped at iteration {iteration}; the avatar so far is in {folder}. Go on with\n    {again}",
+            folder=str(folder), iteration=iteration, splats=len(story.avatar), finished=False, resume=again,
+        )  # fmt: skip
+        return STOPPED
+
+
+class _Story:
+    """What the events of a run leave behind."""
+
+    def __init__(self) -> None:
+        self.portrait: Portrait | None = None
+        self.avatar: Avatar | None = None
+        self.last: Event
+        self._began = time.monotonic()
+        self._stages: dict[str, float] = {}
+
+    def add(self, event: Event) -> None:
+        self._stages.setdefault(event.stage, time.monotonic() - self._began)
+        self.portrait = event.portrait or self.portrait
+        self.avatar = event.avatar if event.avatar is not None else self.avatar
+        self.last = event
+
+    def timings(self) -> dict[str, float]:
+        """Give the seconds spent in every stage, and in total."""
+        total = time.monotonic() - self._began
+        starts = [*self._stages.items(), ("", total)]
+        spent = {stage: starts[i + 1][1] - start for i, (stage, start) in enumerate(starts[:-1]) if stage != "done"}
+        return {**spent, "total": total}
+
+
+def _check_work(work: Path, folder: Path, options: argparse.Namespace) -> None:
+    """Decide what happens to an unfinished run in the folder."""
+    if not work.is_dir():
+        return
+    if options.resume:
+        return
+    if any(work.glob("checkpoint-*")) and not options.force:
+        raise InputError(f"{folder} holds an unfinished avatar: add --resume to go on with it, or --force to start again")
+    shutil.rmtree(work, ignore_errors=True)
+
+
+class _output_folder:
+    """Make the output folder before minutes of work go into it, and take it away again if nothing came of them."""
+
+    def __init__(self, folder: Path, work: Path) -> None:
+        self.folder, self.work = folder, work
+
+    def __enter__(self) -> None:
+        from zero1toa.media import _explain_writing as explain_writing
+
+        with explain_writing(self.folder):
+            self.made = [path for path in (self.work, *self.work.parents) if not path.exists()]
+            self.work.mkdir(parents=True, exist_ok=True)
+            # Root may make folders where nothing can be written, and network disks lie.
+            probe = self.work / ".probe"
+            probe.write_bytes(b"0" * 4096)
+            probe.unlink()
+
+    def __exit__(self, *_: object) -> None:
+        for path in self.made:
+            try:
+                path.rmdir()
+            except OSError:
+                return
+
+
+# ----------------------------------------------------------------------------------- what is done with avatars
+
+
+def run_reenact(options: argparse.Namespace) -> int:
+    """Make an avatar of the first frame and write the others as it would show them."""
+    from zero1toa.media import write_image
+    from zero1toa.pipeline import reenact
+
+    if options.stride < 1:
+        raise InputError(f"--stride {options.stride} is out of range: use 1 or more")
+    config = make_config(options)
+    frames = options.output / "frames"
+    old = [path for path in frames.glob("*.png") if path.stem.isdigit()] if frames.is_dir() else []
+    if old and not options.force:
+        raise InputError(f"{frames} holds frames already: choose another folder, or add --force to replace them")
+    with _output_folder(options.output, frames), reporting(machine=options.json) as reporter:
+        began, drawn = time.monotonic(), 0
+        for step in reenact(options.clip, config, stride=options.stride):
+            if not isinstance(step, tuple):
+                reporter.event(step)
+                continue
+            if not drawn:
+                for path in old:
+                    path.unlink()
+            index, picture = step
+            write_image(frames / f"{index:05d}.png", picture)
+            drawn += 1
+            reporter.count("frames", drawn, None)
+        seconds = time.monotonic() - began
+        message = f"{drawn} frames are in {frames} ({duration(seconds)})"
+        reporter.say("saved", message, folder=str(frames), frames=drawn, seconds=seconds)
+    return 0
+
+
+def run_render(options: argparse.Namespace) -> int:
+    """Draw one picture."""
+    from zero1toa.export.package import load_avatar
+    from zero1toa.export.views import Viewer
+    from zero1toa.expressions import parse_expressions
+    from zero1toa.media import write_image
+    from zero1toa.pipeline import cut_out
+
+    values = parse_expressions(",".join(options.expression))
+    viewer = Viewer.of(load_avatar(options.avatar, head=options.head))
+    camera = viewer.camera(options.yaw, options.pitch, zoom=options.zoom, size=options.size)
+    state = viewer.state(values, neutral=options.neutral)
+    picture = cut_out(viewer.saved.avatar, state, camera) if options.transparent else viewer.draw(state, camera)
+    write_image(options.output, picture, metadata={"Software": f"zero1toa {__version__}", "Comment": "computer-generated"})
+    _say(options, "saved", f"the picture is in {options.output}", file=str(options.output))
+    return 0
+
+
+def run_animate(options: argparse.Namespace) -> int:
+    """Write a video of an avatar that does what a clip or a motion does."""
+    from zero1toa.export.motion import read_motion, write_motion
+    from zero1toa.export.package import load_avatar
+    from zero1toa.media import write_video
+    from zero1toa.pipeline import animate, track_clip
+
+    saved = load_avatar(options.avatar, head=options.head)
+    names = saved.avatar.head.expression_names
+    with reporting(machine=options.json) as reporter:
+        if options.driving.suffix.lower() == ".json":
+            motion = read_motion(options.driving, names=names)
+        else:
+            motion = track_clip(options.driving, saved)
+        if options.save_motion:
+            write_motion(options.save_motion, motion, names=names)
+        total = len(motion.states)
+
+        def frames() -> Iterator[Any]:
+            for index, frame in enumerate(animate(saved, motion)):
+                reporter.count("frames", index + 1, total)
+                yield frame
+
+        write_video(options.output, frames(), motion.fps, comment=f"computer-generated head avatar, zero1toa {__version__}")
+        lost = motion.found.count(False)
+        held = f"; {lost} of {total} frames show no face, the pose before is held there" if lost else ""
+        reporter.say("saved", f"the video is in {options.output}{held}", file=str(options.output), frames=total, lost=lost)
+    return 0
+
+
+def run_export(options: argparse.Namespace) -> int:
+    """Write splats or a video."""
+    from zero1toa.export.package import load_avatar
+    from zero1toa.export.ply import write_ply
+    from zero1toa.export.video import write_demo
+    from zero1toa.export.views import Viewer
+
+    saved = load_avatar(options.avatar, head=options.head)
+    output = options.output or options.avatar / f"{options.avatar.resolve().name or 'avatar'}.{options.to}"
+    match options.to:
+        case "ply":
+            write_ply(output, saved.avatar.pose(saved.state), comments=saved.provenance())
+        case _:
+            write_demo(output, Viewer.of(saved), size=options.size)
+    _say(options, "saved", f"{options.to} written to {output}", file=str(output))
+    return 0
+
+
+def run_bench(options: argparse.Namespace) -> int:
+    """Measure."""
+    from zero1toa.evaluation.bench import run_benchmarks
+
+    measured = run_benchmarks()
+    if options.json:
+        print(json.dumps([asdict(measurement) for measurement in measured]))
+        return 0
+    for m in measured:
+        print(f"{m.name}: {m.value:.1f} {m.unit} (plain PyTorch {m.reference:.0f} {m.unit}, {m.reference / m.value:.0f}x)")
+    return 0
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    """Examine the installation; the status is 1 when the main job cannot run."""
+    from zero1toa.doctor import examine
+
+    findings = examine()
+    if options.json:
+        print(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
+    else:
+        width = max(len(finding.name) for finding in findings)
+        for finding in findings:
+            print(f"{finding.status:<8} {finding.name:<{width}}  {finding.text}")
+            if finding.remedy:
+                print(f"{'':<8} {'':<{width}}  -> {finding.remedy}")
+    return 1 if any(finding.status == "missing" and finding.needed for finding in findings) else 0
+
+
+# ------------------------------------------------------------------------------------------------------ the end
+
+
+def _say(options: argparse.Namespace, kind: str, message: str, **facts: Any) -> None:
+    with reporting(machine=options.json) as reporter:
+        reporter.say(kind, message, **facts)
+
+
+def _fail(options: argparse.Namespace, status: int, message: str) -> int:
+    """Tell why a command ends, to people and to machines, and give the status."""
+    if options.json:
+        kind = {2: "input", STOPPED: "stopped"}.get(status, "fault")
+        print(json.dumps({"type": "error", "kind": kind, "message": message}, ensure_ascii=False), flush=True)
+    if options.debug and status == 1:
+        logging.getLogger(__name__).exception("the fault")
+    print(f"zero1toa: {message}" if status == STOPPED else f"error: {message}", file=sys.stderr)
+    if status == 1:
+        hint = "" if options.debug else " (run again with --debug to see where)"
+        print(f"Please report it on {REPORT_TO}, with the command and `zero1toa doctor`{hint}.", file=sys.stderr)
+    return status
+
+
+def _system_reason(error: Exception) -> str:
+    """Say in a sentence what the system refused, if that is what happened; libraries wrap it in errors of their own."""
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(
+        text in str(error) for text in ("No space left on device", "File too large", "Disk quota exceeded")
+    ):
+        return "the disk is full: free some space and go on with --resume; what was saved before is still there"
+    if isinstance(error, OSError) and number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"the system does not allow it: {error}; choose another folder"
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return "there is not enough memory: close other programs, or use --preset preview"
+    return ""

@@ -1,0 +1,104 @@
+"""The facial controls that people think in, above the 52 ARKit weights; the command line and the app share them."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from zero1toa.head.base import ARKIT_NAMES
+from zero1toa.types import HeadState, InputError
+
+# How far eyes turn from rest to the end of the slider; people turn their heads for more.
+GAZE_X, GAZE_Y = math.radians(30), math.radians(20)
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A slider: what it does towards its positive end, and towards its negative end where it has one.
+
+    The ends are pairs of ARKit name and share. `gaze` turns both eyes, by radians about the axes x and y.
+    """
+
+    name: str
+    label: str
+    positive: tuple[tuple[str, float], ...]
+    negative: tuple[tuple[str, float], ...] = ()
+    gaze: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def low(self) -> float:
+        """The slider's left end."""
+        return -1.0 if self.negative or any(self.gaze) else 0.0
+
+
+def _both(*shares: tuple[str, float]) -> tuple[tuple[str, float], ...]:
+    return tuple((f"{name}{side}", share) for name, share in shares for side in ("Left", "Right"))
+
+
+CONTROLS = (
+    Control(
+        "smile", "Smile",
+        _both(("mouthSmile", 1.0), ("cheekSquint", 0.4)), _both(("mouthFrown", 1.0)),
+    ),
+    Control("jaw", "Open the jaw", (("jawOpen", 1.0),)),
+    Control("blink", "Close both eyes", _both(("eyeBlink", 1.0))),
+    Control("blink-left", "Close the left eye", (("eyeBlinkLeft", 1.0),)),
+    Control("blink-right", "Close the right eye", (("eyeBlinkRight", 1.0),)),
+    Control(
+        "brows", "Raise or lower the brows",
+        (("browInnerUp", 1.0), *_both(("browOuterUp", 1.0))), _both(("browDown", 1.0)),
+    ),
+    Control("pucker", "Pucker the lips", (("mouthPucker", 1.0),)),
+    # Lids follow the eyes up and down by the ARKit weights; the eyeballs turn by their joints.
+    Control("gaze-x", "Look left or right", (), gaze=(0.0, GAZE_X)),
+    Control("gaze-y", "Look up or down", _both(("eyeLookUp", 1.0)), _both(("eyeLookDown", 1.0)), gaze=(-GAZE_Y, 0.0)),
+)  # fmt: skip
+
+
+def with_expressions(state: HeadState, values: Mapping[str, float], names: Sequence[str] = ARKIT_NAMES) -> HeadState:
+    """Set controls and ARKit weights in every frame of a state; what is not named stays as it is.
+
+    `names` are those of the head model's weights. Gaze is from the viewer's side: x > 0 looks to the right of the
+    picture (the subject's left), y > 0 up. Raises InputError for unknown names and for values out of range.
+    """
+    expression, eyes = state.expression.clone(), state.eyes.clone()
+    controls = {control.name: control for control in CONTROLS}
+    for name, value in values.items():
+        control = controls.get(name) or _weight(name)
+        if not math.isfinite(value) or not control.low <= value <= 1.0:
+            raise InputError(f"{name}={value:g} is out of range: use a number from {control.low:g} to 1")
+        for ends, amount in ((control.positive, max(value, 0.0)), (control.negative, max(-value, 0.0))):
+            for weight, share in ends:
+                if weight in names:
+                    expression[:, names.index(weight)] = amount * share
+        if any(control.gaze):
+            for axis in (0, 1):
+                if control.gaze[axis]:
+                    eyes[:, :, axis] = value * control.gaze[axis]
+    return replace(state, expression=expression, eyes=eyes)
+
+
+def parse_expressions(text: str) -> dict[str, float]:
+    """Read `smile=1,jawOpen=0.6`; raises InputError when it is written otherwise or a name is unknown."""
+    values: dict[str, float] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, number = (piece.strip() for piece in part.partition("="))
+        try:
+            values[name] = float(number)
+        except ValueError:
+            hint = "a number is missing" if not equals or not number else f"{number!r} is no number"
+            raise InputError(f"cannot read the expression {part!r}: {hint}; write for example smile=1,jawOpen=0.6") from None
+        if name not in {control.name for control in CONTROLS}:
+            _weight(name)
+    return values
+
+
+def _weight(name: str) -> Control:
+    """Make a control of a single ARKit weight."""
+    if name not in ARKIT_NAMES:
+        known = (*(control.name for control in CONTROLS), *ARKIT_NAMES)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or [control.name for control in CONTROLS]
+        raise InputError(f"no expression is called {name!r}: try {', '.join(near)}, or another of the 52 ARKit names")
+    return Control(name, name, ((name, 1.0),))
