@@ -175,7 +175,16 @@ def test_no_splats_give_the_background():
 
 
 @pytest.mark.parametrize(
-    "place", [(0.0, 0.0, 5.0), (0.0, 0.0, 0.6999), (3.0, 0.0, 0.0), (0.0, -1e6, 0.0), (0.0, 0.0, -1e12), (1e30, 0, 0)]
+    "place",
+    [
+        (0.0, 0.0, 5.0),
+        (0.0, 0.0, 0.6999),
+        (3.0, 0.0, 0.0),
+        (0.0, -1e6, 0.0),
+        (0.0, 0.0, -1e12),
+        (3e38, -3e38, 3e38),
+        (1e30, 0, 0),
+    ],
 )
 def test_what_is_behind_or_beside_the_camera_is_not_drawn(place):
     camera = orbit_camera(torch.zeros(1), torch.zeros(1), target=torch.zeros(3), distance=0.7, focal=140.0, width=50, height=40)
@@ -196,6 +205,16 @@ def test_huge_splats_agree_with_the_reference(size):
     assert torch.allclose(picture.color.double(), rasterize_dense(expected, camera, background=BACKGROUND).color, atol=1e-4)
     picture.color.sum().backward()
     assert all(getattr(render, field).grad.isfinite().all() for field in FIELDS)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5, 1 - 1e-7, 1.0, 1 + 1e-6, 1.01])
+def test_splats_at_the_edge_of_being_drawn(factor):
+    gaussians = shell(200)
+    gaussians = leaves(replace(gaussians, opacities=torch.full((1, 200), factor / 255)))
+    render = rasterize(gaussians, cameras(), background=BACKGROUND)
+    render.color.sum().backward()
+    assert (render.color - BACKGROUND).abs().max() < 0.05
+    assert gaussians.means.grad.isfinite().all()
 
 
 def test_a_needle_across_many_tiles_agrees_with_the_reference():

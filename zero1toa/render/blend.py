@@ -23,7 +23,7 @@ _AHEAD = 4  # splats between asking for one and drawing it
 _FORWARD, _BACKWARD = 5 * TILE, 6 * TILE  # floats in a row of all planes: they lie side by side
 _FULL_CHECK = 32  # splats between two looks at whether the whole tile is full
 _MIN, _MAX, _STOP = np.float32(ALPHA_MIN), np.float32(ALPHA_MAX), np.float32(TRANSMITTANCE_MIN)
-# exp(-x) on [0, 0.75] to 1.2e-7, by least squares on the relative error; cubed squaring stretches it to sigma <= 6,
+# exp(-x) on [0, 0.75] to 1.2e-7, by least squares on the relative error; three squarings stretch it to sigma <= 6,
 # where opacity exp(-sigma) < ALPHA_MIN for sure.
 _E0, _E1, _E2, _E3, _E4, _E5 = (
     np.float32(e) for e in (0.99999988, -0.99998954, 0.49984700, -0.16582604, 0.03952206, -0.00569871)

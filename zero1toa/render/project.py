@@ -70,7 +70,7 @@ def project(means, quats, scales, opacities, colors, view, k, width, height, spl
         mx, my, mz = means[i, 0], means[i, 1], means[i, 2]
         z = w20 * mx + w21 * my + w22 * mz + w23
         opacity = opacities[i]
-        if z < np.float32(NEAR) or z > np.float32(FAR) or opacity < np.float32(ALPHA_MIN):
+        if not (np.float32(NEAR) <= z <= np.float32(FAR) and opacity >= np.float32(ALPHA_MIN)):
             continue
         rz = np.float32(1) / z
         u, v = (w00 * mx + w01 * my + w02 * mz + w03) * rz, (w10 * mx + w11 * my + w12 * mz + w13) * rz
@@ -95,7 +95,8 @@ def project(means, quats, scales, opacities, colors, view, k, width, height, spl
             continue
         # alpha = opacity exp(-r^2 / 2) falls to ALPHA_MIN at r standard deviations (StopThePop, section B.2).
         # The small constant outweighs rounding; a pixel too many is skipped later by its alpha.
-        reach = math.sqrt(np.float32(2) * math.log(opacity * np.float32(1 / ALPHA_MIN))) + np.float32(1e-3)
+        fade = max(math.log(opacity * np.float32(1 / ALPHA_MIN)), np.float32(0))
+        reach = math.sqrt(np.float32(2) * fade) + np.float32(1e-3)
         x0, x1 = _pixels(x, reach * math.sqrt(xx), np.float32(width))
         y0, y1 = _pixels(y, reach * math.sqrt(yy), np.float32(height))
         if x0 >= x1 or y0 >= y1:
