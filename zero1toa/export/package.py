@@ -322,10 +322,10 @@ def _read_portrait(folder: Path) -> tuple[Tensor, Tensor]:
         pixels, alpha = read_image(path)
     except InputError as error:
         raise _damaged(folder, str(error)) from error
-    image = torch.from_numpy(np.ascontiguousarray(pixels)).float() / 255
+    image = torch.from_numpy(np.array(pixels)).float() / 255
     if alpha is None:
         return image, torch.ones(image.shape[:2])
-    return image, torch.from_numpy(np.ascontiguousarray(alpha)).float() / 255
+    return image, torch.from_numpy(np.array(alpha)).float() / 255
 
 
 def _group(tensors: dict[str, Tensor], name: str) -> dict[str, Any]:
