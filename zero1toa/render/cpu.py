@@ -55,6 +55,13 @@ def _array(tensor: Tensor) -> np.ndarray:
     return tensor.float().contiguous().numpy()
 
 
+def _table(count: int) -> np.ndarray:
+    """Allocate the table of splats so that each row is one line of the cache: half as many misses as astride of two."""
+    raw = np.empty((count + 1) * COLUMNS, np.float32)
+    start = -raw.ctypes.data % 64 // 4
+    return raw[start : start + count * COLUMNS].reshape(count, COLUMNS)
+
+
 class _Rasterize(torch.autograd.Function):
     """The chain of kernels as one differentiable step."""
 
@@ -71,7 +78,7 @@ class _Rasterize(torch.autograd.Function):
             for frame in range(frames):
                 pose = [value[frame if len(value) > 1 else 0] for value in parameters]
                 n = len(pose[0])
-                splats, depths = np.empty((n, COLUMNS), np.float32), np.empty(n, np.float32)
+                splats, depths = _table(n), np.empty(n, np.float32)
                 masks, corners = np.empty(n, np.int64), np.empty(n, np.int32)
                 project(*pose, views[frame], ks[frame], width, height, splats, depths, masks, corners)
                 order = sort_by_depth(depths)
