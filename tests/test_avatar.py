@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from tests.heads import SphereHead
-from zero1toa.avatar.rigged import SH0, Avatar
+from zero1toa.avatar.posing import pose_splats
+from zero1toa.avatar.rigged import SH0, Avatar, move_splats
 from zero1toa.geometry.mesh import face_normals
 from zero1toa.geometry.rotation import quaternion_to_matrix
 from zero1toa.types import AvatarError, Gaussians, HeadState
@@ -74,6 +75,27 @@ def test_a_batch_of_poses_is_the_poses_one_by_one():
         alone = avatar.pose(states[i : i + 1])
         for name in Gaussians.__slots__:
             torch.testing.assert_close(getattr(together, name)[i], getattr(alone, name)[0])
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_both_twins_move_splats_alike_and_back(flat):
+    draw = torch.Generator().manual_seed(7)
+    vertices, faces = HEAD.vertices(HEAD.neutral_identity(), some_state(2)), HEAD.surface.faces
+    if flat:
+        faces = torch.cat([faces, torch.tensor([[3, 3, 5], [4, 4, 4]])])
+    face = torch.arange(len(faces)).repeat(2)
+    values = [torch.rand(len(face), width, generator=draw) for width in (3, 4, 3)]
+    results, grads = [], []
+    for move in (pose_splats, move_splats):
+        own = [value.clone().requires_grad_() for value in values]
+        means, quats, scales = move(vertices, faces, face, *own)
+        (means.square().sum() + (quats.square() * torch.arange(4)).sum() + scales.square().sum()).backward()
+        # A quaternion and its negative are one rotation.
+        results.append((means, quaternion_to_matrix(quats), scales))
+        grads.append([value.grad for value in own])
+    for pairs in (zip(*results, strict=True), zip(*grads, strict=True)):
+        for a, b in pairs:
+            torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
 def test_every_parameter_receives_a_gradient():

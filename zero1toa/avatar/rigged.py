@@ -143,19 +143,16 @@ class Avatar(nn.Module):
 
     def on_vertices(self, vertices: Float[Tensor, "B V 3"]) -> Gaussians:
         """Give the splats on a mesh that is posed already, as training has it for every frame of its clips."""
-        frames, faces = len(vertices), self.head.surface.faces
-        origin, rotation, size = face_frames(vertices, faces)
-        size = size.clamp_min(SMALLEST_TRIANGLE)
-        # Everything a triangle does is made once per triangle, of which there are several times fewer than splats, and
-        # gathered as small matrices: two batched products are three times faster than arithmetic on columns.
-        shift = origin.index_select(1, self.face).flatten(0, 1)[..., None]
-        frame = (size[..., None, None] * rotation).index_select(1, self.face).flatten(0, 1)
-        turn = _left_multiplication(matrix_to_quaternion(rotation)).index_select(1, self.face).flatten(0, 1)
-        centre, quaternion = (p.expand(frames, -1, -1).flatten(0, 1)[..., None] for p in (self.centre, self.quaternion))
+        if vertices.device.type == "cpu" and self.centre.dtype == torch.float32:
+            from zero1toa.avatar.posing import pose_splats as move
+        else:
+            move = move_splats
+        faces, frames = self.head.surface.faces, len(vertices)
+        means, quats, scales = move(vertices, faces, self.face, self.centre, self.quaternion, self.log_scale)
         return Gaussians(
-            means=torch.baddbmm(shift, frame, centre).view(frames, -1, 3),
-            quats=torch.bmm(turn, quaternion).view(frames, -1, 4),
-            scales=size.index_select(1, self.face)[..., None] * self.log_scale.exp(),
+            means=means,
+            quats=quats,
+            scales=scales,
             opacities=self.opacity_logit.sigmoid().expand(frames, -1),
             colors=_Clamp.apply(0.5 + SH0 * self.color).expand(frames, -1, -1),
         )
@@ -181,10 +178,21 @@ class Avatar(nn.Module):
         return cls(head, identity, face=face, **{name: arrays[name].clone() for name in ("reach", *PARAMETERS)})
 
 
-def _left_multiplication(quat: Float[Tensor, "*B 4"]) -> Float[Tensor, "*B 4 4"]:
-    """Give the matrices that compose a rotation with another one on its right, as `quaternion_multiply(quat, other)` does."""
-    w, x, y, z = quat.unbind(-1)
-    return torch.stack([w, -x, -y, -z, x, w, -z, y, y, z, w, -x, z, -y, x, w], -1).unflatten(-1, (4, 4))
+def move_splats(
+    vertices: Float[Tensor, "B V 3"],
+    faces: Int[Tensor, "F 3"],
+    face: Int[Tensor, "N"],
+    centre: Float[Tensor, "N 3"],
+    quaternion: Float[Tensor, "N 4"],
+    log_scale: Float[Tensor, "N 3"],
+) -> tuple[Float[Tensor, "B N 3"], Float[Tensor, "B N 4"], Float[Tensor, "B N 3"]]:
+    """Move splats with their triangles on any device; `zero1toa.avatar.posing.pose_splats` is its quick twin on the CPU."""
+    with torch.no_grad():
+        origin, rotation, size = face_frames(vertices, faces)
+        size = size.clamp_min(SMALLEST_TRIANGLE)[:, face, None]
+        turn = matrix_to_quaternion(rotation)[:, face]
+    means = origin[:, face] + size * (rotation[:, face] * centre[:, None, :]).sum(-1)
+    return means, quaternion_multiply(turn, quaternion.expand(len(turn), -1, -1)), size * log_scale.exp()
 
 
 class _Clamp(torch.autograd.Function):
