@@ -108,6 +108,7 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     _add_saved(animate)
     animate.add_argument("--driving", type=Path, required=True, metavar="CLIP_OR_MOTION", help="a video, or motion as .json")
     animate.add_argument("-o", "--output", type=Path, required=True, metavar="VIDEO", help="an mp4")
+    animate.add_argument("--size", type=int, default=512, help="pixels of the video")
     animate.add_argument("--save-motion", type=Path, metavar="FILE", help="also keep the tracked motion, as .json")
 
     export = command("export", run_export, "write a saved avatar as splats or as a demonstration video")
@@ -270,6 +271,8 @@ class _output_folder:
             probe.unlink()
 
     def __exit__(self, *_: object) -> None:
+        for leftover in self.work.glob(".partial-*"):  # of a checkpoint that did not fit on the disk
+            shutil.rmtree(leftover, ignore_errors=True)
         for path in self.made:
             try:
                 path.rmdir()
@@ -331,24 +334,25 @@ def run_render(options: argparse.Namespace) -> int:
 
 def run_animate(options: argparse.Namespace) -> int:
     """Write a video of an avatar that does what a clip or a motion does."""
+    from zero1toa.driving import animate, track_clip
     from zero1toa.export.motion import read_motion, write_motion
     from zero1toa.export.package import load_avatar
+    from zero1toa.export.views import Viewer
     from zero1toa.media import write_video
-    from zero1toa.pipeline import animate, track_clip
 
-    saved = load_avatar(options.avatar, head=options.head)
-    names = saved.avatar.head.expression_names
+    viewer = Viewer.of(load_avatar(options.avatar, head=options.head))
+    head = viewer.saved.avatar.head
     with reporting(machine=options.json) as reporter:
         if options.driving.suffix.lower() == ".json":
-            motion = read_motion(options.driving, names=names)
+            motion = read_motion(options.driving, names=head.expression_names)
         else:
-            motion = track_clip(options.driving, saved)
+            motion = track_clip(options.driving, head)
         if options.save_motion:
-            write_motion(options.save_motion, motion, names=names)
+            write_motion(options.save_motion, motion, names=head.expression_names)
         total = len(motion.states)
 
         def frames() -> Iterator[Any]:
-            for index, frame in enumerate(animate(saved, motion)):
+            for index, frame in enumerate(animate(viewer, motion, size=options.size)):
                 reporter.count("frames", index + 1, total)
                 yield frame
 

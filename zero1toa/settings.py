@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -45,6 +46,9 @@ def with_settings(config: Config, values: Mapping[str, Any]) -> Config:
         if path not in known:
             raise InputError(f"no setting is called {path!r}: `create --help-all` lists them")
         setting = known[path]
+        # Without a range of its own a number is a length, a rate or a count.
+        if setting.kind in (int, float) and not (math.isfinite(value) and value >= 0):
+            raise InputError(f"{setting.flag} {value} is out of range: use a number from 0 on ({setting.help})")
         if setting.range and not setting.range[0] <= value <= setting.range[1]:
             low, high = setting.range
             raise InputError(f"{setting.flag} {value} is out of range: use {low:g} to {high:g} ({setting.help})")

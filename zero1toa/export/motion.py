@@ -2,7 +2,7 @@
 
 {"format": "zero1toa-motion", "version": 1, "fps": 25.0,
  "names": ["browDownLeft", ...],              any of the 52 ARKit names, in any order
- "weights": [[0.0, ...], ...],                one row per frame, one column per name, in [0, 1]
+ "weights": [[0.0, ...], ...],                one row per frame, one column per name, about [0, 1]
  "neck": [[x, y, z], ...], "head": ...,       optional: turns as axis-angle, radians
  "eyes": [[[x, y, z], [x, y, z]], ...],       optional: left, right
  "found": [true, ...],                        optional: whether a face was seen in the frame
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 FORMAT, VERSION = "zero1toa-motion", 1
 # An hour and more at any usual rate; beyond it a file is a mistake.
 MOST_FRAMES = 500_000
-# Weights a little out of [0, 1] come from trackers and are pulled in; far out they are not ARKit weights.
+# Our own tracker goes half beyond either end, where mouths open wide; farther out they are not ARKit weights.
 SLACK = 1.0
 
 
@@ -99,7 +99,7 @@ def _motion(record: dict[str, Any], name: str, names: tuple[str, ...]) -> Motion
         raise MotionError(f"{name} holds weights far out of [0, 1]: ARKit weights go from 0 (rest) to 1")
     expression = torch.zeros(frames, len(names))
     for column in known:
-        expression[:, names.index(column)] = weights[:, theirs.index(column)].clamp(0, 1)
+        expression[:, names.index(column)] = weights[:, theirs.index(column)]
     if ignored := sorted(set(theirs) - set(known), key=str):
         log.warning("%s: unknown weights are left out: %s", name, ", ".join(map(str, ignored)))
     turns = {

@@ -1,0 +1,53 @@
+"""Importing the package costs next to nothing and drags nothing heavy along."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("gsplat", "diffusers", "transformers", "gradio", "accelerate", "mediapipe", "anny", "spaces")
+SECONDS = 0.3
+
+
+def loaded_by(statement: str) -> tuple[set[str], float]:
+    """Give the top-level modules that a fresh interpreter has after a statement, and the seconds that took."""
+    program = (
+        "import json, sys, time; began = time.perf_counter()\n"
+        f"{statement}\n"
+        "print(json.dumps([sorted({name.partition('.')[0] for name in sys.modules}), time.perf_counter() - began]))"
+    )
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    names, seconds = json.loads(out.splitlines()[-1])
+    return set(names), seconds
+
+
+def test_importing_the_package_loads_nothing_heavy_and_is_quick():
+    names, seconds = min((loaded_by("import zero1toa") for _ in range(3)), key=lambda measured: measured[1])
+    assert not names & {"torch", "numpy", "numba", *HEAVY}
+    assert seconds <= SECONDS
+
+
+def test_the_command_line_describes_itself_without_loading_torch():
+    names, _ = loaded_by(
+        "import contextlib, io\nfrom zero1toa.cli import main\nwith contextlib.redirect_stdout(io.StringIO()): main(['--help'])"
+    )
+    assert not names & {"torch", "numba", *HEAVY}
+
+
+def test_no_room_loads_what_only_one_function_needs():
+    names, _ = loaded_by(
+        "import zero1toa.pipeline, zero1toa.config, zero1toa.export.package, zero1toa.export.video, zero1toa.export.motion\n"
+        "import zero1toa.evaluation.contact_sheet, zero1toa.doctor, zero1toa.settings"
+    )
+    assert not names & set(HEAVY)
+
+
+def test_public_names_are_there():
+    import zero1toa
+
+    for name in zero1toa.__all__:
+        assert getattr(zero1toa, name) is not None
+        assert name in dir(zero1toa)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        zero1toa.no_such_name  # noqa: B018
