@@ -31,7 +31,7 @@ class Config:
 PRESETS = {
     "preview": Config(
         preset="preview",
-        seed=SeedConfig(splats=30_000),
+        seed=SeedConfig(splats=20_000),
         trainer=TrainerConfig(curriculum=CurriculumConfig(frames=8).scaled(0.015), size=384),
     ),
     "standard": Config(preset="standard", trainer=TrainerConfig(curriculum=CurriculumConfig(frames=8).scaled(0.08))),

@@ -28,10 +28,11 @@ from zero1toa.types import PARTS, InputError, Surface
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2  # raise it when the built tensors change, so that stale caches are built again
+FORMAT = 3  # raise it when the built tensors change, so that stale caches are built again
 METRES = 0.1  # MakeHuman's unit is the decimetre
 # Cut lines in decimetres of the base mesh, whose collar bones lie at y = 5.6: a jacket needs the upper chest, no arms.
 CHEST, ARMPIT = 4.05, 2.3
+JAW_FOLLOWS_LIP, LOWER_TEETH_REST = 1.5, (0.0, -0.03, -0.01)
 ROOMS = ("cheek", "chin", "ears", "eyebrows", "eyes", "forehead", "head", "mouth", "neck", "nose")
 UNLIKE_A_HEAD = ("trunk", "breast", "head-trans", "neck-trans", "measure-neck-height")
 GROUPS = {
@@ -75,9 +76,7 @@ def _assemble(tensors: dict[str, torch.Tensor]) -> LinearHead:
         landmark_weights = torch.from_numpy(measured["weights"].astype(np.float32))
     keys = ("faces", "uvs", "uv_faces", "parts", "mirror")
     surface = Surface(**{key: tensors.pop(key) for key in keys})
-    head = LinearHead(
-        name="anny", surface=surface, landmark_faces=landmark_faces, landmark_weights=landmark_weights, **tensors
-    )
+    head = LinearHead(name="anny", surface=surface, landmark_faces=landmark_faces, landmark_weights=landmark_weights, **tensors)
     landmarks = head.landmarks(head.template[None])[0].numpy()
     middle = head.template[surface.faces].mean(1).numpy()
     lips = (surface.parts == PARTS.index("skin")) & torch.from_numpy(inside_outline(middle, landmarks[list(LIPS)]))
@@ -89,6 +88,12 @@ def build_tensors() -> dict[str, torch.Tensor]:
     base = BaseMesh()
     average, shapes = _shape_directions(base)
     actions = np.stack([base.target(base.actions / f"{name}.target") for name in ARKIT_NAMES])
+    # MakeHuman's jawOpen moves the lower front teeth by two thirds of what it moves the lower lip, so they would stand
+    # in an open mouth like a fence. Teeth and tongue follow the lip here, and rest a little lower behind it.
+    jaw = base.group_vertices("helper-lower-teeth") + base.group_vertices("helper-tongue")
+    jaws = [index for index, name in enumerate(ARKIT_NAMES) if name.startswith("jaw")]
+    actions[np.ix_(jaws, jaw)] *= JAW_FOLLOWS_LIP
+    average[base.group_vertices("helper-lower-teeth")] += LOWER_TEETH_REST
     full = base.vertices + average
     joint_rows = _joint_rows(base)
     faces, uv_faces, groups = _cut(base, full)
@@ -275,7 +280,6 @@ def _parts(base, groups, faces, uv_faces, vertices, uvs, weights, actions) -> In
     label[skin & (uv[:, 0] > 0.74) & (uv[:, 1] < 0.16)] = part["mouth"]
     blink = np.linalg.norm(actions[[ARKIT_NAMES.index(f"eyeBlink{side}") for side in ("Left", "Right")]], axis=-1)
     label[skin & (blink.max(0)[faces].mean(1) > 0.015)] = part["eyelids"]
-    eyes = middle[label == part["eyes"]].mean(0)
     # Hair grows above the hairline of an average face, behind its temples, and behind the ears down to the nape. The
     # ears are two round islands in MakeHuman's texture. Measured from the eyes, in decimetres.
     _, y, z = (middle - middle[label == part["eyes"]].mean(0)).T

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from zero1toa.geometry.camera import orbit_camera
 from zero1toa.geometry.mesh import on_surface, vertex_normals
-from zero1toa.head.landmarks import nearest_on_triangles
+from zero1toa.head.landmarks import TWINS, nearest_on_triangles
 from zero1toa.head.linear import JOINTS, LinearHead
 from zero1toa.portrait.detect import open_solution
 from zero1toa.render.mesh import Fragments, rasterize_mesh
@@ -128,12 +127,9 @@ def _carry_back(head: LinearHead, points: Float[np.ndarray, "478 2"], fragments:
     return rest
 
 
-def _mirrored(places: Float[np.ndarray, "L 3"]) -> Float[np.ndarray, "L 3"]:
-    """Average every landmark with the mirror image of its twin on the other cheek."""
-    flipped = places * [-1, 1, 1]
-    twin = cKDTree(flipped).query(places)[1]
-    mutual = twin[twin] == np.arange(len(twin))
-    return np.where(mutual[:, None], (places + flipped[twin]) / 2, places)
+def _mirrored(places: Float[np.ndarray, "468 3"]) -> Float[np.ndarray, "468 3"]:
+    """Average every landmark with the mirror image of its twin on the other half of the face."""
+    return (places + places[list(TWINS)] * [-1, 1, 1]) / 2
 
 
 def _irises(head: LinearHead) -> Float[np.ndarray, "10 3"]:

@@ -27,19 +27,27 @@ OUTLINE = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150,
     136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 )  # fmt: skip
-EYES_AND_LIPS = (
+EYES = (
     33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246, 263, 249, 390, 373, 374, 380, 381, 382,
-    362, 398, 384, 385, 386, 387, 388, 466, 61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267,
-    269, 270, 409, 78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415,
+    362, 398, 384, 385, 386, 387, 388, 466,
 )  # fmt: skip
+OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409)
+INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415)
+EYES_AND_LIPS = (*EYES, *OUTER_LIPS, *INNER_LIPS)
 
 
 def landmark_weights() -> Float[np.ndarray, "478"]:
-    """Weigh the landmarks: the outline a third, eyes and lips double, irises most, because there are ten of them."""
+    """Weigh the landmarks by what people look at: lids, irises and the opening of the mouth most, the outline least.
+
+    Measured on six clips against weights of 2 for eyes and lips: the lids' distance to the truth falls from 0.38 % of
+    the face's width to 0.32 %, the inner lips' from 0.98 % to 0.87 %, and that of all landmarks rises by 0.02 %.
+    """
     weights = np.ones(478)
     weights[list(OUTLINE)] = 0.3
-    weights[list(EYES_AND_LIPS)] = 2.0
-    weights[468:] = 3.0
+    weights[list(OUTER_LIPS)] = 2.0
+    weights[list(INNER_LIPS)] = 5.0
+    weights[list(EYES)] = 6.0
+    weights[468:] = 6.0
     return weights
 
 
@@ -54,7 +62,8 @@ def fit_portrait(
     pixels, _ = project(basis, pose)
     rmse = float(np.sqrt(np.mean((pixels - points)[:468] ** 2) * 2))
     shape = torch.from_numpy(pose.shape).float()
-    state, camera = decompose([pose], head, Identity(shape, torch.zeros_like(head.neutral_identity().offsets)), None, width, height)
+    plain = replace(head.neutral_identity(), shape=shape)
+    state, camera = decompose([pose], head, plain, None, width, height)
     identity = Identity(shape, _follow_landmarks(points - pixels, pose, head, shape, state))
     return identity, state, camera, report(pose, rmse, head)
 
@@ -152,9 +161,7 @@ def _sides(vertices: np.ndarray, rows: np.ndarray, *, split: bool) -> list[np.nd
     return [rows[left], rows[~left]]
 
 
-def raise_scalp(
-    head: HeadModel, identity: Identity, state: HeadState, camera: Camera, alpha: Float[Tensor, "H W"]
-) -> Identity:
+def raise_scalp(head: HeadModel, identity: Identity, state: HeadState, camera: Camera, alpha: Float[Tensor, "H W"]) -> Identity:
     """Swell the scalp until the head's outline meets the matte's: hair, a bun or a hat becomes part of the surface.
 
     Around the middle of the face, every direction of the picture has a ratio of the matte's radius to the mesh's.
@@ -178,7 +185,8 @@ def raise_scalp(
     share = torch.exp(-((gap / 0.012) ** 2))
     share[~torch.isin(torch.arange(len(vertices)), skull)] = 0
     mean_growth = float(ratio(np.linspace(0.2, math.pi - 0.2, 40)).mean())
-    moved = torch.stack([away[:, 0] * (grow - 1), away[:, 1] * (grow - 1), from_axis[:, 2].clamp_min(0) * (mean_growth - 1)], -1)
+    backwards = from_axis[:, 2].clamp_min(0) * (mean_growth - 1)
+    moved = torch.stack([away[:, 0] * (grow - 1), away[:, 1] * (grow - 1), backwards], -1)
     world = (moved * share[:, None]) @ camera.viewmats[0, :3, :3]
     turned = axis_angle_to_matrix(state.neck[0]) @ axis_angle_to_matrix(state.head[0])
     return Identity(identity.shape, identity.offsets + world @ turned)

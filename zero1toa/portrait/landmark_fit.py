@@ -107,9 +107,9 @@ def fit(
     for _ in range(iterations):
         pixels, seen = project(basis, pose)
         residual = (points - pixels) / scale
-        robust = weights / (1 + (residual**2).sum(1) / ROBUST**2) ** 2
+        trust = weights / (1 + (residual**2).sum(1) / ROBUST**2) ** 2
         jacobian = _jacobian(basis, pose, seen).reshape(-1, residual.size) / scale
-        weighted = jacobian * np.repeat(robust, 2)
+        weighted = jacobian * np.repeat(trust, 2)
         hessian = weighted @ jacobian.T
         gradient = weighted @ residual.ravel()
         now = np.concatenate([pose.shape, pose.expression, np.zeros(6)])

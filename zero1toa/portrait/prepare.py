@@ -79,7 +79,8 @@ def _window(detection: Detection, shape: tuple[int, ...], margin: float) -> tupl
     # The outline of a turned face is narrower than the head; its height does not shrink.
     face = max(face, 0.8 * float(np.ptp(detection.points[:, 1])))
     side = min(margin * face, float(max(height, width)))
-    x, y = detection.points.mean(0) + [0, 0.25 * face]
+    x, y = detection.points.mean(0)
+    y += 0.25 * face
 
     def placed(middle: float, length: int) -> float:
         return (length - side) / 2 if side > length else min(max(middle - side / 2, 0.0), length - side)

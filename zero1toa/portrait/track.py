@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 
 from zero1toa.head.base import HeadModel
@@ -70,23 +69,14 @@ def follow(basis: LandmarkBasis, found: list[Float[np.ndarray, "478 2"] | None],
     for points in found:
         if points is not None:
             pose = fit(
-                basis, points, weights, pose,
-                iterations=ITERATIONS, expression_prior=start.expression, expression_ridge=EXPRESSION_RIDGE, expression_range=EXPRESSION_RANGE,
-            )  # fmt: skip
+                basis,
+                points,
+                weights,
+                pose,
+                iterations=ITERATIONS,
+                expression_prior=start.expression,
+                expression_ridge=EXPRESSION_RIDGE,
+                expression_range=EXPRESSION_RANGE,
+            )
         poses.append(pose)
     return poses
-
-
-def smoothed(motion: Motion, width: float = 0.0) -> Motion:
-    """Smooth a motion over time by a Gaussian of `width` frames; 0 leaves it as it is."""
-    if width <= 0:
-        return motion
-    steps = torch.arange(-int(3 * width + 1), int(3 * width + 1) + 1)
-    kernel = torch.exp(-0.5 * (steps / width) ** 2)
-    index = (torch.arange(len(motion.states))[:, None] + steps).clamp(0, len(motion.states) - 1)
-
-    def blur(values: torch.Tensor) -> torch.Tensor:
-        return torch.tensordot(values[index], kernel / kernel.sum(), ((1,), (0,)))
-
-    states = replace(motion.states, expression=blur(motion.states.expression), neck=blur(motion.states.neck), head=blur(motion.states.head))
-    return replace(motion, states=states, cameras=replace(motion.cameras, viewmats=blur(motion.cameras.viewmats)))

@@ -60,9 +60,8 @@ class ProjectionPrior:
     @staticmethod
     def _unhidden(request: ClipRequest, fragments: Fragments) -> Float[Tensor, "T H W"]:
         """Give 0 where the render has something before the mesh, or where the person's outline has left it bare."""
-        nothing_before = (request.depth > fragments.depth - IN_FRONT) | (request.alpha < 0.3)
-        bare = request.alpha < 0.05
-        return (nothing_before & ~bare).float()
+        nothing_before = request.depth > fragments.depth - IN_FRONT
+        return nothing_before * ((request.alpha - 0.3) / 0.5).clamp(0, 1)
 
 
 def _smooth(trust: Float[Tensor, "T H W"]) -> Float[Tensor, "T H W"]:

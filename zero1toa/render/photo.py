@@ -26,8 +26,8 @@ SEEN_WITHIN, SEEN_WITHIN_FOLDS = 0.005, 0.0005
 GRAZING, HEAD_ON = 0.15, 0.45
 # A mirrored colour is lit from the wrong side, one seen through the head is hair like that hair; both beat a fill.
 MIRRORED, THROUGH = 0.6, 0.35
-# Colours of what a closed mouth hides, in the light of a face whose skin has the brightness of `SKIN_LUMA`.
-HIDDEN = {"teeth": (0.86, 0.82, 0.76), "tongue": (0.68, 0.36, 0.36), "mouth": (0.28, 0.11, 0.11), "eyes": (0.82, 0.80, 0.79)}
+# Colours of what a closed mouth hides, in the shade of lips and in the light of a face as bright as `SKIN_LUMA`.
+HIDDEN = {"teeth": (0.74, 0.69, 0.63), "tongue": (0.52, 0.26, 0.26), "mouth": (0.20, 0.08, 0.08), "eyes": (0.82, 0.80, 0.79)}
 SKIN_LUMA = 0.62
 
 
@@ -40,50 +40,53 @@ class PhotoSurface:
         self.parts = reference.surface.parts
         self.normals = vertex_normals(reference.vertices, self.faces)
         self.fragments = rasterize_mesh(reference.vertices[None], self.faces, reference.camera)
+        # Pixel, depth and cosine to the view of every vertex. Between vertices they are taken as linear: triangles are
+        # a few millimetres wide and half a metre away, where perspective bends nothing.
+        toward = normalize(center(reference.camera) - reference.vertices, dim=-1)
+        cosine = (self.normals * toward).sum(-1, keepdim=True)
+        self.vertex_views = torch.cat([project(reference.vertices[None], reference.camera)[0], cosine], -1)
         self.matte = _eroded(reference.alpha)
         folds = torch.tensor([PARTS.index(part) for part in ("eyelids", "lips", "mouth", "teeth", "tongue", "eyes")])
         self.tolerance = torch.where(torch.isin(self.parts, folds), SEEN_WITHIN_FOLDS, SEEN_WITHIN)
+        self.scalp = self.parts == PARTS.index("scalp")
+        self.hidden = torch.isin(self.parts, torch.tensor([PARTS.index(part) for part in ("teeth", "tongue", "mouth")]))
         self.hair = self._hair_pixels()
+        # Colour, matte and hair side by side, so that a point is looked up once.
+        self.lookup = torch.cat([reference.image, self.matte[..., None], self.hair[..., None]], -1)
         self.fill = self._fill_vertices()
 
     def colors(
         self, face: Int[Tensor, "P"], barycentric: Float[Tensor, "P 3"]
     ) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P"]]:
         """Give colours in [0, 1] and confidences in [0, 1] of surface points: 1 seen head-on, near 0 filled in."""
-        corners = self.faces[face]
-        color, seen = self._seen(corners, barycentric, self.tolerance[face])
-        mirror, mirror_seen = self._seen(self.reference.surface.mirror[corners], barycentric, self.tolerance[face])
-        through, through_seen = self._through(corners, barycentric)
-        through_seen = through_seen * (self.parts[face] == PARTS.index("scalp"))
-        hidden = torch.isin(self.parts[face], torch.tensor([PARTS.index(part) for part in ("teeth", "tongue", "mouth")]))
-        mirror_seen = mirror_seen * ~hidden
-        filled = (self.fill[corners] * barycentric[..., None]).sum(-2)
-        for source, weight in ((through, through_seen), (mirror, mirror_seen), (color, seen)):
-            filled = torch.lerp(filled, source, weight[:, None])
-        confidence = torch.maximum(seen, torch.maximum(mirror_seen * MIRRORED, through_seen * THROUGH))
-        return filled, confidence
+        from zero1toa.render.lookup import as_floats, look_up
+
+        color, trust = torch.empty(len(face), 3), torch.empty(len(face))
+        look_up(
+            face.cpu().numpy(), as_floats(barycentric), self.faces.cpu().numpy(), self.reference.surface.mirror.cpu().numpy(),
+            as_floats(self.tolerance), self.scalp.numpy(), self.hidden.numpy(), as_floats(self.vertex_views),
+            as_floats(self.fill), as_floats(self.lookup), as_floats(self.fragments.depth[0]),
+            (GRAZING, HEAD_ON), (MIRRORED, THROUGH), color.numpy(), trust.numpy(),
+        )  # fmt: skip
+        return color.to(barycentric), trust.to(barycentric)
 
     def _seen(
         self, corners: Int[Tensor, "P 3"], barycentric: Float[Tensor, "P 3"], tolerance: Float[Tensor, "P"]
     ) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P"]]:
         """Look surface points up in the photo; the weight is 0 where it does not see them and 1 where it does well."""
-        points = (self.reference.vertices[corners] * barycentric[..., None]).sum(-2)
-        normals = normalize((self.normals[corners] * barycentric[..., None]).sum(-2), dim=-1)
-        pixels = project(points[None], self.reference.camera)[0]
-        view = normalize(center(self.reference.camera) - points, dim=-1)
-        facing = _ramp((normals * view).sum(-1), GRAZING, HEAD_ON)
-        depth = _sample(self.fragments.depth[0][..., None], pixels, mode="nearest")[:, 0]
+        seen_at = torch.einsum("pc,pcd->pd", barycentric, self.vertex_views[corners])
+        pixels, facing = seen_at[:, :3], _ramp(seen_at[:, 3], GRAZING, HEAD_ON)
+        depth = self._depth_at(pixels)
         visible = (pixels[:, 2] < depth + tolerance) & (depth > 0)
-        weight = facing * visible * _sample(self.matte[..., None], pixels)[:, 0]
-        return _sample(self.reference.image, pixels), weight
+        looked_up = _sample(self.lookup, pixels)
+        return looked_up[:, :3], facing * visible * looked_up[:, 3]
 
-    def _through(
-        self, corners: Int[Tensor, "P 3"], barycentric: Float[Tensor, "P 3"]
-    ) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P"]]:
-        """Look through the head: the colour of the hair that lies in front of points on its far side."""
-        points = (self.reference.vertices[corners] * barycentric[..., None]).sum(-2)
-        pixels = project(points[None], self.reference.camera)[0]
-        return _sample(self.reference.image, pixels), _sample(self.hair[..., None], pixels)[:, 0]
+    def _depth_at(self, pixels: Float[Tensor, "P 3"]) -> Float[Tensor, "P"]:
+        """Look up how deep the nearest pixel's surface lies; 0 where there is none."""
+        height, width = self.matte.shape
+        x, y = pixels[:, 0].floor().long(), pixels[:, 1].floor().long()
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        return self.fragments.depth[0][y.clamp(0, height - 1), x.clamp(0, width - 1)] * inside
 
     def _hair_pixels(self) -> Float[Tensor, "H W"]:
         """Mark where the photo shows hair (or a hat): the person off the mesh above the chin, and the scalp."""
@@ -130,7 +133,10 @@ class PhotoSurface:
         default[bust] = _median(color[known & bust], skin.tolist())
         for part, rgb in HIDDEN.items():
             default[vertex_part == PARTS.index(part)] = (torch.tensor(rgb) * light).clamp(0, 0.97)
+        # Light falls into the mouth through the lips: three centimetres behind them it is nearly dark.
+        depth = self.reference.rest_vertices[vertex_part == PARTS.index("lips"), 2].max() - self.reference.rest_vertices[:, 2]
         inside = torch.isin(vertex_part, torch.tensor([PARTS.index(part) for part in ("teeth", "tongue", "mouth")]))
+        default[inside] *= (1 - depth[inside, None] / 0.04).clamp(0.3, 1.0)
         return default, inside
 
 
@@ -147,11 +153,11 @@ def _ramp(value: Tensor, low: float, high: float) -> Tensor:
     return t * t * (3 - 2 * t)
 
 
-def _sample(image: Float[Tensor, "H W C"], pixels: Float[Tensor, "P 3"], mode: str = "bilinear") -> Float[Tensor, "P C"]:
+def _sample(image: Float[Tensor, "H W C"], pixels: Float[Tensor, "P D"]) -> Float[Tensor, "P C"]:
     """Look pixel coordinates up in an image; zero outside."""
     size = torch.tensor([image.shape[1], image.shape[0]])
     grid = (pixels[:, :2] / size * 2 - 1)[None, None]
-    return grid_sample(image.permute(2, 0, 1)[None], grid, mode=mode, align_corners=False)[0, :, 0].T
+    return grid_sample(image.permute(2, 0, 1)[None], grid, align_corners=False)[0, :, 0].T
 
 
 def _median(colors: Float[Tensor, "P 3"], otherwise: tuple[float, ...] | list[float]) -> Float[Tensor, "3"]:
