@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 # Closed outlines in MediaPipe's numbering: the red of the lips, and each eye as far as the fold of the upper lid and
 # the rim of the orbit under the lower one.
@@ -56,7 +56,7 @@ def nearest_on_triangles(
 
     Only the triangles whose centres are nearest are looked at. Works in any number of dimensions.
     """
-    near = cKDTree(corners.mean(1)).query(places, k=min(candidates, len(corners)))[1].reshape(len(places), -1)
+    near = KDTree(corners.mean(1)).query(places, k=min(candidates, len(corners)))[1].reshape(len(places), -1)
     triangles = corners[near]
     options = np.stack([_foot_points(triangles, places[:, None]), *_edge_points(triangles, places[:, None])], -2)
     gaps = np.linalg.norm(np.einsum("pkoc,pkcd->pkod", options, triangles) - places[:, None, None], axis=-1)
