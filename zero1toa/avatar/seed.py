@@ -112,17 +112,20 @@ def _surface_splats(photo: PhotoSurface, coarseness: float, generator: torch.Gen
     """Line the whole surface evenly, just under the skin: sides, back, closed mouth, folded eyelids."""
     vertices, faces = photo.reference.vertices, photo.faces
     face, barycentric, spacing = _even_samples(photo, coarseness, generator)
-    color, _ = photo.colors(face, barycentric)
+    color, confidence = photo.colors(face, barycentric)
     means, inside = _into_outline(photo, on_surface(vertices, faces, face, barycentric))
     face, barycentric, spacing = face[inside], barycentric[inside], spacing[inside]
-    color, means = color[inside], means[inside]
+    color, confidence, means = color[inside], confidence[inside], means[inside]
     # An eyelid folded open is smaller now than at rest; its splats must cover it when it closes, so they are sized by
     # the resting triangle through the triangle's own frame.
     posed, rest = face_areas(vertices, faces)[face], face_areas(photo.reference.rest_vertices, faces)[face]
     spacing = spacing * (posed / rest.clamp_min(1e-12)).sqrt().clamp(0.05, 1.0)
     normals = normalize((photo.normals[faces[face]] * barycentric[..., None]).sum(-2), dim=-1)
-    # Half a millimetre under the skin, so that where both exist the photo's own pixels are in front.
-    return _discs(photo, face, means - 0.0005 * normals, spacing * 0.6, color, torch.full((len(face),), 0.95), normals)
+    # Where the photo's own pixels lie on top, the lining stays a splat's width below them, or it would veil them on
+    # slopes; the lining of the mouth stays clear of the cheeks from inside.
+    lift = torch.where(photo.parts[face] == PARTS.index("mouth"), 0.002, -0.0003 - 0.0015 * confidence)[:, None]
+    opacity = torch.full((len(face),), 0.95)
+    return _discs(photo, face, means + lift * normals, spacing * 0.75, color, opacity, normals)
 
 
 def _even_samples(
@@ -146,9 +149,7 @@ def _even_samples(
     return face[owner], barycentric[owner], wanted[face][owner]
 
 
-def _into_outline(
-    photo: PhotoSurface, points: Float[Tensor, "N 3"]
-) -> tuple[Float[Tensor, "N 3"], Bool[Tensor, "N"]]:
+def _into_outline(photo: PhotoSurface, points: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N 3"], Bool[Tensor, "N"]]:
     """Draw points that the photo shows outside the person a little way in; say which are inside the outline then.
 
     A point counts whether or not something hides it in the photo: on the far side of the head it would show as a rim.
@@ -251,4 +252,3 @@ def _discs(
     quats = matrix_to_quaternion(torch.stack([along, across, normals], -1))
     scales = radius[:, None] * torch.tensor([1.0, 1.0, thickness])
     return _Splats(face, means, quats, scales, opacity, color.clamp(0.0, 1.0))
-

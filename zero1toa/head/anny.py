@@ -28,11 +28,11 @@ from zero1toa.types import PARTS, InputError, Surface
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3  # raise it when the built tensors change, so that stale caches are built again
+FORMAT = 5  # raise it when the built tensors change, so that stale caches are built again
 METRES = 0.1  # MakeHuman's unit is the decimetre
 # Cut lines in decimetres of the base mesh, whose collar bones lie at y = 5.6: a jacket needs the upper chest, no arms.
 CHEST, ARMPIT = 4.05, 2.3
-JAW_FOLLOWS_LIP, LOWER_TEETH_REST = 1.5, (0.0, -0.03, -0.01)
+JAW_FOLLOWS_LIP, LOWER_TEETH_REST, UPPER_TEETH_REST = 1.35, (0.0, -0.03, -0.01), (0.0, -0.045, 0.0)
 ROOMS = ("cheek", "chin", "ears", "eyebrows", "eyes", "forehead", "head", "mouth", "neck", "nose")
 UNLIKE_A_HEAD = ("trunk", "breast", "head-trans", "neck-trans", "measure-neck-height")
 GROUPS = {
@@ -89,11 +89,13 @@ def build_tensors() -> dict[str, torch.Tensor]:
     average, shapes = _shape_directions(base)
     actions = np.stack([base.target(base.actions / f"{name}.target") for name in ARKIT_NAMES])
     # MakeHuman's jawOpen moves the lower front teeth by two thirds of what it moves the lower lip, so they would stand
-    # in an open mouth like a fence. Teeth and tongue follow the lip here, and rest a little lower behind it.
+    # in an open mouth like a fence. Teeth and tongue follow the lip here, and both rows rest lower, where
+    # a slack mouth shows the edge of the upper one.
     jaw = base.group_vertices("helper-lower-teeth") + base.group_vertices("helper-tongue")
     jaws = [index for index, name in enumerate(ARKIT_NAMES) if name.startswith("jaw")]
     actions[np.ix_(jaws, jaw)] *= JAW_FOLLOWS_LIP
     average[base.group_vertices("helper-lower-teeth")] += LOWER_TEETH_REST
+    average[base.group_vertices("helper-upper-teeth")] += UPPER_TEETH_REST
     full = base.vertices + average
     joint_rows = _joint_rows(base)
     faces, uv_faces, groups = _cut(base, full)

@@ -27,7 +27,7 @@ GRAZING, HEAD_ON = 0.15, 0.45
 # A mirrored colour is lit from the wrong side, one seen through the head is hair like that hair; both beat a fill.
 MIRRORED, THROUGH = 0.6, 0.35
 # Colours of what a closed mouth hides, in the shade of lips and in the light of a face as bright as `SKIN_LUMA`.
-HIDDEN = {"teeth": (0.74, 0.69, 0.63), "tongue": (0.52, 0.26, 0.26), "mouth": (0.20, 0.08, 0.08), "eyes": (0.82, 0.80, 0.79)}
+HIDDEN = {"teeth": (0.72, 0.67, 0.61), "tongue": (0.52, 0.27, 0.27), "mouth": (0.20, 0.08, 0.08), "eyes": (0.82, 0.80, 0.79)}
 SKIN_LUMA = 0.62
 
 
@@ -116,8 +116,12 @@ class PhotoSurface:
             color[self.faces[:, corner]] = better
             weight[self.faces[:, corner]] = torch.where(how >= 0.3, how, mirror_how * MIRRORED)
         default, inside = self._defaults(color, weight)
-        weight = torch.where(inside, 0.0, weight)
-        return _diffuse(color, weight, default, self.faces, self.parts)
+        # What hides under a raised lid is skin: lashes and their shadow must not spread over it.
+        lids = torch.zeros(count, dtype=torch.bool)
+        lids[self.faces[self.parts == PARTS.index("eyelids")].unique()] = True
+        shadowed = lids & (color.mean(-1) < 0.8 * default.mean(-1))
+        weight = torch.where(inside | shadowed, 0.0, weight)
+        return _diffuse(color, weight, default, inside, self.faces, self.parts)
 
     def _defaults(self, color: Tensor, weight: Tensor) -> tuple[Float[Tensor, "V 3"], Bool[Tensor, "V"]]:
         """Give each vertex the typical colour of its part, and mark those inside the mouth, where no colour spreads."""
@@ -133,10 +137,10 @@ class PhotoSurface:
         default[bust] = _median(color[known & bust], skin.tolist())
         for part, rgb in HIDDEN.items():
             default[vertex_part == PARTS.index(part)] = (torch.tensor(rgb) * light).clamp(0, 0.97)
-        # Light falls into the mouth through the lips: three centimetres behind them it is nearly dark.
+        # Light falls into the mouth through the lips: some centimetres behind them it is nearly dark.
         depth = self.reference.rest_vertices[vertex_part == PARTS.index("lips"), 2].max() - self.reference.rest_vertices[:, 2]
         inside = torch.isin(vertex_part, torch.tensor([PARTS.index(part) for part in ("teeth", "tongue", "mouth")]))
-        default[inside] *= (1 - depth[inside, None] / 0.04).clamp(0.3, 1.0)
+        default[inside] *= (1.2 - depth[inside, None] / 0.06).clamp(0.25, 1.0)
         return default, inside
 
 
@@ -165,11 +169,13 @@ def _median(colors: Float[Tensor, "P 3"], otherwise: tuple[float, ...] | list[fl
     return colors.median(0).values if len(colors) >= 20 else torch.tensor(otherwise)
 
 
-def _diffuse(color: Tensor, weight: Tensor, default: Tensor, faces: Tensor, parts: Tensor) -> Float[Tensor, "V 3"]:
+def _diffuse(
+    color: Tensor, weight: Tensor, default: Tensor, inside: Tensor, faces: Tensor, parts: Tensor
+) -> Float[Tensor, "V 3"]:
     """Fill colours in along mesh edges: known ones stay, others become the mean of their neighbours.
 
     Minimises the squared differences along edges (a hundred times weaker across parts), plus the known colours'
-    weights, plus a breath of the default that decides where nothing is known.
+    weights, plus a breath of the default that decides where nothing is known, and alone inside the mouth.
     """
     from scipy.sparse import coo_matrix, diags
     from scipy.sparse.linalg import factorized
@@ -183,7 +189,7 @@ def _diffuse(color: Tensor, weight: Tensor, default: Tensor, faces: Tensor, part
     graph = coo_matrix((strength, (ends[:, 0], ends[:, 1])), shape=(count, count)).tocsr()
     graph = graph + graph.T
     laplacian = diags(np.asarray(graph.sum(1)).ravel()) - graph
-    known, breath = weight.double().numpy() * 20, np.full(count, 2e-3)
+    known, breath = weight.double().numpy() * 20, np.where(inside.numpy(), 100.0, 2e-3)
     solve = factorized((laplacian + diags(known + breath)).tocsc())
     right = known[:, None] * color.double().numpy() + breath[:, None] * default.double().numpy()
     return torch.from_numpy(np.stack([solve(right[:, channel]) for channel in range(3)], 1)).float().clamp(0, 1)
