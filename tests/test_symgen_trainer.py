@@ -31,7 +31,7 @@ TINY = TrainerConfig(
         exaggerated_from=16, unroll_every=3, update_every=4,
     ),
     density=DensityConfig(rounds=2, gradient=1e-4, max_splats=400),
-    size=48, checkpoint_s=0.0, preview_s=0.0, report_s=0.0,
+    size=48, coarse_share=0.5, checkpoint_s=0.0, preview_s=0.0, report_s=0.0,
 )  # fmt: skip
 
 
