@@ -34,7 +34,7 @@ PRESETS = {
         seed=SeedConfig(splats=20_000),
         trainer=TrainerConfig(curriculum=CurriculumConfig(frames=8).scaled(0.015), size=384),
     ),
-    "standard": Config(preset="standard", trainer=TrainerConfig(curriculum=CurriculumConfig(frames=8).scaled(0.08))),
+    "standard": Config(preset="standard", trainer=TrainerConfig(curriculum=CurriculumConfig(frames=8).scaled(0.06))),
     "best": Config(preset="best", seed=SeedConfig(splats=80_000), trainer=TrainerConfig(curriculum=CurriculumConfig())),
 }
 

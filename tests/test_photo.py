@@ -1,0 +1,158 @@
+"""What one photo knows about a surface, the prior that warps it, and the avatar seeded from it: planted answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from zero1toa.avatar.seed import SeedConfig, seed_avatar
+from zero1toa.geometry.camera import orbit_camera
+from zero1toa.head import load_head
+from zero1toa.priors.base import ClipRequest
+from zero1toa.priors.projection import ProjectionPrior
+from zero1toa.render import rasterize
+from zero1toa.render.mesh import rasterize_mesh
+from zero1toa.render.photo import PhotoSurface
+from zero1toa.types import PARTS, Camera, Reference
+
+SIZE = 160
+SKIN, SHIRT, LOUD = (0.7, 0.5, 0.4), (0.2, 0.3, 0.6), (0.0, 1.0, 0.0)
+
+
+def camera_at(yaw: float) -> Camera:
+    return orbit_camera(
+        torch.tensor([yaw]), torch.zeros(1), target=torch.tensor([0.0, -0.04, -0.05]), distance=0.9, focal=330.0,
+        width=SIZE, height=SIZE,
+    )  # fmt: skip
+
+
+def paint(head, vertices, camera) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw the head with a shirt; skin is lighter towards the top, so that places can be told apart."""
+    fragments = rasterize_mesh(vertices[None], head.surface.faces, camera)
+    face = fragments.face[0]
+    rest = head.template[head.surface.faces[face.clamp_min(0)]]
+    height = (rest * fragments.barycentric[0][..., None]).sum(-2)[..., 1:2]
+    color = torch.tensor(SKIN) * (1 + 2 * height)
+    bust = head.surface.parts[face.clamp_min(0)] == PARTS.index("bust")
+    color = torch.where(bust[..., None], torch.tensor(SHIRT), color)
+    alpha = (face >= 0).float()
+    return torch.where(alpha[..., None] > 0, color, torch.tensor(LOUD)), alpha
+
+
+@pytest.fixture(scope="module")
+def head():
+    return load_head()
+
+
+@pytest.fixture(scope="module")
+def reference(head) -> Reference:
+    vertices = head.vertices(head.neutral_identity(), head.rest_state())[0]
+    camera = camera_at(0.0)
+    image, alpha = paint(head, vertices, camera)
+    return Reference(image, alpha, camera, vertices, vertices, head.surface)
+
+
+def request(reference: Reference, frames: torch.Tensor, camera: Camera, strength: float = 1.0) -> ClipRequest:
+    return ClipRequest(
+        frames=frames, alpha=torch.ones(frames.shape[:3]), depth=torch.full(frames.shape[:3], 9.0),
+        landmark_maps=torch.zeros_like(frames), cameras=camera, vertices=reference.vertices[None].expand(len(frames), -1, -1),
+        reference=reference, background=torch.full((3,), 0.5), strength=strength, generator=torch.Generator(),
+    )  # fmt: skip
+
+
+def test_what_is_seen_head_on_has_its_pixel_and_full_trust(reference):
+    photo = PhotoSurface(reference)
+    fragments = rasterize_mesh(reference.vertices[None], reference.surface.faces, reference.camera)
+    inner = torch.zeros(SIZE, SIZE, dtype=torch.bool)
+    inner[70:80, 70:90] = fragments.face[0, 70:80, 70:90] >= 0
+    color, trust = photo.colors(fragments.face[0][inner], fragments.barycentric[0][inner])
+    seen = trust > 0.95
+    assert seen.float().mean() > 0.7
+    assert (color[seen] - reference.image[inner][seen]).abs().max() < 0.03
+
+
+def test_no_background_colour_reaches_any_part_of_the_surface(reference):
+    photo = PhotoSurface(reference)
+    faces = torch.arange(len(photo.faces))
+    color, _ = photo.colors(faces, torch.full((len(faces), 3), 1 / 3))
+    # The loud background is green through and through; nothing painted is greener than it is red or blue.
+    assert (color[:, 1] - color[:, [0, 2]].max(1).values).max() < 0.05
+
+
+def test_the_far_cheek_borrows_from_its_twin(head, reference):
+    turned = camera_at(35.0)
+    image, alpha = paint(head, reference.vertices, turned)
+    photo = PhotoSurface(replace(reference, image=image, alpha=alpha, camera=turned))
+    middle = reference.vertices[photo.faces].mean(1)
+    skin = (photo.parts == PARTS.index("skin")) & (middle[:, 2] > -0.06) & (middle[:, 1] < 0.03)
+    far = (skin & (middle[:, 0] < -0.045)).nonzero()[:, 0]
+    color, trust = photo.colors(far, torch.full((len(far), 3), 1 / 3))
+    truth = torch.tensor(SKIN) * (1 + 2 * middle[far, 1:2])
+    borrowed = (trust > 0.3) & (trust < 0.65)
+    assert borrowed.float().mean() > 0.4
+    assert (color - truth)[borrowed].abs().mean() < 0.02
+
+
+def test_what_the_mouth_hides_is_not_the_colour_of_lips(reference):
+    photo = PhotoSurface(reference)
+    teeth = (photo.parts == PARTS.index("teeth")).nonzero()[:, 0]
+    cavity = (photo.parts == PARTS.index("mouth")).nonzero()[:, 0]
+    bary = torch.full((1, 3), 1 / 3)
+    teeth_color, _ = photo.colors(teeth, bary.expand(len(teeth), 3).contiguous())
+    cavity_color, _ = photo.colors(cavity, bary.expand(len(cavity), 3).contiguous())
+    assert teeth_color.mean() > 2 * cavity_color.median(0).values.mean()
+
+
+def test_projection_gives_back_the_photo_in_the_photos_own_view(reference):
+    frames = torch.full((3, SIZE, SIZE, 3), 0.5)
+    same = Camera(*(t.expand(3, *t.shape[1:]) for t in (reference.camera.viewmats, reference.camera.intrinsics)), SIZE, SIZE)
+    clip = ProjectionPrior().regenerate(request(reference, frames, same))
+    face = slice(60, 90), slice(65, 95)
+    assert (clip[(slice(None), *face)] - reference.image[face]).abs().median() < 0.02
+
+
+def test_projection_turns_the_head_as_the_painter_does(head, reference):
+    truth, alpha = paint(head, reference.vertices, camera_at(25.0))
+    frames = torch.full((1, SIZE, SIZE, 3), 0.5)
+    clip = ProjectionPrior().regenerate(request(reference, frames, camera_at(25.0)))
+    solid = alpha.bool()
+    assert (clip[0] - truth)[solid].abs().mean() < 0.5 * (frames[0] - truth)[solid].abs().mean()
+
+
+def test_projection_keeps_the_render_at_strength_zero_and_where_no_mesh_is(reference):
+    frames = torch.rand(1, SIZE, SIZE, 3)
+    prior = ProjectionPrior()
+    assert torch.equal(prior.regenerate(request(reference, frames, camera_at(0.0), strength=0.0)), frames)
+    clip = prior.regenerate(request(reference, frames, camera_at(0.0)))
+    bare = rasterize_mesh(reference.vertices[None], reference.surface.faces, camera_at(0.0)).face < 0
+    assert torch.equal(clip[bare], frames[bare])
+
+
+def test_the_first_avatar_shows_the_photo_and_stays_inside_its_outline(head, reference):
+    state = head.rest_state()
+    avatar = seed_avatar(
+        PhotoSurface(reference), head, head.neutral_identity(), state, SeedConfig(splats=12_000),
+        torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    drawn = rasterize(avatar.pose(state), reference.camera, background=torch.full((3,), 0.5))
+    shown = reference.image * reference.alpha[..., None] + 0.5 * (1 - reference.alpha[..., None])
+    error = (drawn.color[0].detach() - shown).square().mean()
+    assert -10 * torch.log10(error) > 22
+    from scipy.ndimage import distance_transform_edt
+
+    outside = torch.from_numpy(distance_transform_edt(reference.alpha.numpy() < 0.5) > 4)
+    assert drawn.alpha[0][outside].max() < 0.25
+
+
+def test_the_same_seed_gives_the_same_avatar(head, reference):
+    photo, state = PhotoSurface(reference), head.rest_state()
+
+    def made(seed: int) -> np.ndarray:
+        chance = torch.Generator().manual_seed(seed)
+        return seed_avatar(photo, head, head.neutral_identity(), state, SeedConfig(splats=4_000), chance).centre.detach().numpy()
+
+    assert np.array_equal(made(1), made(1))
+    assert made(1).shape != made(2).shape or not np.array_equal(made(1), made(2))
