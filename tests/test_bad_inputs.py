@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zlib
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from zero1toa import cli
 from zero1toa.config import PRESETS
 from zero1toa.media import read_video, write_video
 from zero1toa.pipeline import create_avatar
+from zero1toa.portrait.prepare import PortraitConfig
 from zero1toa.types import Portrait
 
 NOT_PORTRAITS = Path(__file__).parents[2] / "shared" / "data" / "not_portraits"
@@ -59,7 +61,7 @@ def refused(capsys, photo: Path, folder: Path, *words: str) -> str:
 
 def prepared(photo) -> Portrait:
     """Prepare a photo as `create` does, and stop there."""
-    for event in create_avatar(photo, PRESETS["preview"]):
+    for event in create_avatar(photo, replace(PRESETS["preview"], portrait=PortraitConfig(size=192))):
         if event.portrait is not None:
             return event.portrait
     raise AssertionError("no portrait was told of")
@@ -70,7 +72,7 @@ def prepared(photo) -> Portrait:
 
 def test_no_face_a_cat_and_black(capsys, tmp_path):
     data = pytest.importorskip("skimage.data")
-    for pixels in (data.coffee(), data.chelsea(), np.zeros((400, 400, 3), np.uint8)):
+    for pixels in (data.coffee()[100:300, 200:400], data.chelsea(), np.zeros((100, 100, 3), np.uint8)):
         assert "no face found" in refused(capsys, saved(tmp_path / "a.png", pixels), tmp_path / "out")
 
 

@@ -15,7 +15,7 @@ from plyfile import PlyData
 from tests.avatars import TINY, astronaut_avatar, astronaut_photo
 from zero1toa import cli
 from zero1toa.export.package import RECORD, TENSORS, WORK, load_avatar, read_details
-from zero1toa.media import read_image, read_video
+from zero1toa.media import read_image, read_video, write_video
 from zero1toa.types import InputError
 
 
@@ -27,10 +27,6 @@ def astronaut():
 @pytest.fixture
 def created():
     return astronaut_avatar()
-
-
-def lines(capsys) -> list[dict]:
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
 # -------------------------------------------------------------------------------------------------------- create
@@ -62,18 +58,6 @@ def test_the_same_command_twice_changes_nothing(astronaut, created, capsys):
     assert (created / TENSORS).read_bytes() == before
     assert cli.main(["create", str(astronaut), "-o", str(created), *TINY, "--resume"]) == 2
     assert "nothing to resume" in capsys.readouterr().err
-
-
-def test_machines_get_one_object_per_line(astronaut, tmp_path, capsys):
-    assert cli.main(["create", str(astronaut), "-o", str(tmp_path / "a"), *TINY, "--json", "--report-s", "0"]) == 0
-    told = lines(capsys)
-    stages = list(dict.fromkeys(line["stage"] for line in told if line["type"] == "event"))
-    assert stages[:2] == ["prepare", "seed"]
-    assert stages[-1] == "done"
-    fitted = next(line for line in told if "fit" in line)
-    assert abs(fitted["fit"]["yaw"]) < 15
-    assert told[-1]["type"] == "saved"
-    assert told[-1]["finished"]
 
 
 def start(*words: str) -> subprocess.Popen:
@@ -121,7 +105,13 @@ def test_a_run_survives_sigkill_and_ctrl_c_and_goes_on(astronaut, tmp_path, caps
     assert len(load_avatar(folder).avatar) == last["splats"], "the avatar so far is kept"
 
     assert cli.main(words) == 2
-    assert cli.main([*words, "--resume"]) == 0
+    capsys.readouterr()
+    assert cli.main([*words, "--resume", "--json"]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    stages = list(dict.fromkeys(line["stage"] for line in told if line["type"] == "event"))
+    assert (stages[:2], stages[-1]) == (["prepare", "seed"], "done")
+    assert abs(next(line["fit"]["yaw"] for line in told if "fit" in line)) < 15
+    assert (told[-1]["type"], told[-1]["finished"]) == ("saved", True)
     assert read_details(folder).finished
     assert not (folder / WORK).exists()
 
@@ -223,3 +213,21 @@ def test_demo_video_through_the_command_line(created, tmp_path, monkeypatch):
     monkeypatch.setattr("zero1toa.export.video.write_demo.__kwdefaults__", {"size": 64, "fps": 5.0, "seconds": 1.6})
     assert cli.main(["export", str(created), "--to", "mp4", "-o", str(tmp_path / "a.mp4"), "--size", "64"]) == 0
     assert len(read_video(tmp_path / "a.mp4").frames) == 8
+
+
+def test_reenact_writes_the_clips_own_pixels(tmp_path, capsys):
+    photo = np.asarray(Image.open(astronaut_photo()))[:400, 60:420]
+    write_video(tmp_path / "clip.mp4", [np.roll(photo, shift, 1) for shift in (0, 2, 4, 6)], 10)
+    words = ["reenact", str(tmp_path / "clip.mp4"), "-o", str(tmp_path / "out"), *TINY, "--stride", "2", "--iterations", "1"]
+    assert cli.main(words) == 0
+    frames = sorted((tmp_path / "out" / "frames").iterdir())
+    assert {"00000.png", "00002.png"} <= {path.name for path in frames}
+    first, alpha = read_image(frames[0])
+    assert alpha is not None
+    assert first.shape == photo.shape
+    inside = alpha > 250
+    assert 0.1 < inside.mean() < 0.9
+    assert np.abs(first.astype(int) - photo)[inside].mean() < 40
+    capsys.readouterr()
+    assert cli.main(words) == 2
+    assert "--force" in capsys.readouterr().err

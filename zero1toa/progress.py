@@ -140,7 +140,7 @@ class Bar:
             description=event.stage,
             completed=event.iteration,
             total=event.iterations if event.stage not in ("prepare", "seed") else None,
-            left=f"{duration(event.remaining_s)} left" if event.remaining_s > 0 else event.message,
+            left=_status(event),
         )
 
     def count(self, what: str, done: int, total: int | None) -> None:
@@ -227,6 +227,12 @@ def progress_line(event: Event) -> str:
     if event.remaining_s > 0 and event.stage != "done":
         parts.append(f"{duration(event.remaining_s)} left")
     return ", ".join(parts)
+
+
+def _status(event: Event) -> str:
+    if event.portrait is not None or event.stage == "done":
+        return ""
+    return f"{duration(event.remaining_s)} left" if event.remaining_s > 0 else event.message
 
 
 def duration(seconds: float) -> str:
