@@ -1,0 +1,26 @@
+"""Open the app: `python app.py`, then visit the address that it prints."""
+
+import spaces  # noqa: F401, I001  # before anything that loads torch, for Spaces with shared GPUs
+
+import argparse
+import os
+
+from zero1toa.ui.layout import build_app, launch_options
+
+demo = build_app()
+
+
+def main() -> None:
+    """Read the flags and serve the page until interrupted."""
+    parser = argparse.ArgumentParser(description="One portrait photo becomes an animatable 3D head: the app.")
+    parser.add_argument("--share", action="store_true", help="also open a public link through gradio.live")
+    # On a Space everybody may come in; anywhere else only this computer, unless asked.
+    host = "0.0.0.0" if os.environ.get("SPACE_ID") else os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    parser.add_argument("--server-name", default=host, help="address to listen on (0.0.0.0 for the whole network)")
+    parser.add_argument("--server-port", type=int, default=None, help="port, the first free one from 7860 if left out")
+    args = parser.parse_args()
+    demo.launch(share=args.share, server_name=args.server_name, server_port=args.server_port, **launch_options())
+
+
+if __name__ == "__main__":
+    main()
