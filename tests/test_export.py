@@ -19,7 +19,7 @@ from zero1toa.export.ply import PROPERTIES, write_ply
 from zero1toa.export.saved import Details, SavedAvatar
 from zero1toa.export.video import write_demo
 from zero1toa.export.views import Viewer
-from zero1toa.expressions import CONTROLS, parse_expressions, with_expressions
+from zero1toa.expressions import CONTROLS, GAZE_X, parse_expressions, with_expressions
 from zero1toa.geometry.camera import center, project
 from zero1toa.geometry.rotation import quaternion_to_matrix
 from zero1toa.head.base import ARKIT_NAMES
@@ -249,7 +249,10 @@ def test_controls_set_what_they_name_and_leave_the_rest():
         {**other, "mouthSmileLeft": 1, "mouthSmileRight": 1, "cheekSquintLeft": 0.4, "cheekSquintRight": 0.4, "jawOpen": 0.6}
     )
     assert set(weights(with_expressions(photo, {"brows": -0.5}))) == {"browDownLeft", "browDownRight"}
-    assert with_expressions(photo, {"gaze-x": 1}).eyes[0, :, 1].tolist() == pytest.approx([math.radians(30)] * 2)
+    glance = with_expressions(photo, {"eyeLookOutLeft": 0.7})
+    looking = with_expressions(glance, {"gaze-x": 1})
+    assert looking.eyes[0, :, 1].tolist() == pytest.approx([GAZE_X] * 2)
+    assert weights(looking) == other, "the glance of the photo is taken back"
     assert with_expressions(photo, {"gaze-y": 1}).eyes[0, 0, 0] < 0, "up is a negative turn about x"
     assert not weights(photo).keys() - other.keys(), "the given state is not changed"
     for control in CONTROLS:

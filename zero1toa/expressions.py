@@ -11,7 +11,7 @@ from zero1toa.head.base import ARKIT_NAMES
 from zero1toa.types import HeadState, InputError
 
 # How far eyes turn from rest to the end of the slider; people turn their heads for more.
-GAZE_X, GAZE_Y = math.radians(30), math.radians(20)
+GAZE_X, GAZE_Y = math.radians(25), math.radians(10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,9 @@ CONTROLS = (
         (("browInnerUp", 1.0), *_both(("browOuterUp", 1.0))), _both(("browDown", 1.0)),
     ),
     Control("pucker", "Pucker the lips", (("mouthPucker", 1.0),)),
-    # Lids follow the eyes up and down by the ARKit weights; the eyeballs turn by their joints.
-    Control("gaze-x", "Look left or right", (), gaze=(0.0, GAZE_X)),
+    # Up and down the ARKit weights move the lids too, and the eyeballs by about 11 degrees of their own.
+    # Sideways the joints do it all, and the photo's own glance is taken back.
+    Control("gaze-x", "Look left or right", _both(("eyeLookIn", 0.0), ("eyeLookOut", 0.0)), gaze=(0.0, GAZE_X)),
     Control("gaze-y", "Look up or down", _both(("eyeLookUp", 1.0)), _both(("eyeLookDown", 1.0)), gaze=(-GAZE_Y, 0.0)),
 )  # fmt: skip
 
