@@ -24,7 +24,7 @@ class SeedConfig:
     """How finely the first avatar is laid."""
 
     splats: int = field(default=45_000, metadata={"help": "splats to start with, about", "range": (2_000, 200_000)})
-    hair_layers: int = field(default=3, metadata={"help": "splats through the hair behind each pixel", "range": (1, 7)})
+    hair_layers: int = field(default=4, metadata={"help": "splats through the hair behind each pixel", "range": (1, 7)})
     hair_thickness: float = field(
         default=0.03, metadata={"help": "half the depth of hair beside the head, metres", "range": (0.0, 0.1)}
     )
@@ -200,14 +200,16 @@ def _hair_splats(
     alpha = photo.reference.alpha[y, x].clamp(0.05, 0.95)
     layers = []
     for layer in range(config.hair_layers):
-        # The first lies on the front of the hair, the others anywhere behind: sheets would show from the side.
-        shift = torch.rand(len(half), generator=generator) * 2 - 0.5 if layer else torch.full((len(half),), -0.5)
+        # The first lies on the front of the hair; the others lie anywhere behind and are as deep as it takes to fill it.
+        first = layer == 0
+        shift = torch.full((len(half),), -0.5) if first else torch.rand(len(half), generator=generator) * 1.6 - 0.3
         lifted = middle + shift * half
         means = unproject(torch.cat([pixels, lifted[:, None]], -1)[None], photo.reference.camera)[0]
         bound = anchors[torch.from_numpy(tree.query(means.numpy())[1])]
         normals = (-toward).expand(len(means), 3)
-        color = photo.reference.image[y, x]
-        layers.append(_discs(photo, bound, means, spacing * 0.6, color, alpha, normals, thickness=0.5 if layer == 0 else 2.0))
+        color, radius = photo.reference.image[y, x], spacing * 0.6
+        depth = radius * 0.5 if first else (half / config.hair_layers).maximum(radius)
+        layers.append(_discs(photo, bound, means, radius, color, alpha, normals, depth))
     return layers
 
 
@@ -242,13 +244,13 @@ def _discs(
     color: Float[Tensor, "N 3"],
     opacity: Float[Tensor, "N"],
     normals: Float[Tensor, "N 3"],
-    thickness: float = 0.2,
+    depth: Float[Tensor, "N"] | None = None,
 ) -> _Splats:
-    """Make round, flat splats that face along their normals."""
+    """Make round splats that face along their normals, flat ones unless a depth is given."""
     _, rotation, _ = face_frames(photo.reference.vertices, photo.faces)
     along = rotation[face][:, :, 0]
     across = normalize(torch.linalg.cross(normals, along), dim=-1, eps=1e-6)
     along = torch.linalg.cross(across, normals)
     quats = matrix_to_quaternion(torch.stack([along, across, normals], -1))
-    scales = radius[:, None] * torch.tensor([1.0, 1.0, thickness])
+    scales = torch.stack([radius, radius, 0.2 * radius if depth is None else depth], -1)
     return _Splats(face, means, quats, scales, opacity, color.clamp(0.0, 1.0))

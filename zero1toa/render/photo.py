@@ -116,12 +116,35 @@ class PhotoSurface:
             color[self.faces[:, corner]] = better
             weight[self.faces[:, corner]] = torch.where(how >= 0.3, how, mirror_how * MIRRORED)
         default, inside = self._defaults(color, weight)
+        unseen = (weight < 0.3) & self._of_part("scalp")
+        combed, combed_weight = self._combed(unseen)
+        color[unseen], weight[unseen] = combed, combed_weight
         # What hides under a raised lid is skin: lashes and their shadow must not spread over it.
-        lids = torch.zeros(count, dtype=torch.bool)
-        lids[self.faces[self.parts == PARTS.index("eyelids")].unique()] = True
-        shadowed = lids & (color.mean(-1) < 0.8 * default.mean(-1))
+        shadowed = self._of_part("eyelids") & (color.mean(-1) < 0.8 * default.mean(-1))
         weight = torch.where(inside | shadowed, 0.0, weight)
         return _diffuse(color, weight, default, inside, self.faces, self.parts)
+
+    def _of_part(self, part: str) -> Bool[Tensor, "V"]:
+        """Mark the vertices of a part's triangles."""
+        marked = torch.zeros(len(self.reference.vertices), dtype=torch.bool)
+        marked[self.faces[self.parts == PARTS.index(part)].unique()] = True
+        return marked
+
+    def _combed(self, rows: Bool[Tensor, "V"]) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P"]]:
+        """Colour the unseen scalp with the hair that lies outwards of it in the photo, as if combed back from there."""
+        pixels = self.vertex_views[rows, :2]
+        top, chin = self.face_rows()
+        middle = torch.stack([self.vertex_views[self._of_part("eyes"), 0].mean(), torch.tensor((top + chin) / 2)])
+        away = pixels - middle
+        # Below the ears there is no hair to comb from: what lies there is combed from the side.
+        away = normalize(torch.stack([away[:, 0], away[:, 1].clamp_max(0.3 * (chin - top))], -1), dim=-1)
+        steps = torch.linspace(0, 1.2, 60) * (chin - top)
+        path = middle + away[:, None] * steps[:, None]
+        looked_up = _sample(torch.cat([self.reference.image, self.hair[..., None]], -1), path.flatten(0, 1))
+        looked_up = looked_up.view(len(pixels), -1, 4)
+        weight = looked_up[..., 3:].pow(2)
+        total = weight.sum(1)
+        return (looked_up[..., :3] * weight).sum(1) / total.clamp_min(1e-6), 0.3 * (total[:, 0] > 1)
 
     def _defaults(self, color: Tensor, weight: Tensor) -> tuple[Float[Tensor, "V 3"], Bool[Tensor, "V"]]:
         """Give each vertex the typical colour of its part, and mark those inside the mouth, where no colour spreads."""
