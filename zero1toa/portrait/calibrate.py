@@ -27,7 +27,7 @@ from zero1toa.types import PARTS, Identity, InputError
 log = logging.getLogger(__name__)
 
 YAWS, PITCHES, SIZE = (-35, -24, -12, 0, 12, 24, 35), (-8, 6), 512
-IRIS, CORNEA = 0.0058, 0.0125  # metres: the radius of a human iris, and how far the eye's surface is from its centre
+IRIS = 0.0058  # metres, the radius of a human iris
 COLOURS = {
     "skin": (214, 170, 148), "scalp": (70, 55, 45), "lips": (190, 110, 105), "eyelids": (205, 158, 138),
     "eyes": (235, 232, 228), "teeth": (230, 225, 215), "tongue": (180, 90, 90), "mouth": (120, 50, 50),
@@ -135,10 +135,14 @@ def _mirrored(places: Float[np.ndarray, "468 3"]) -> Float[np.ndarray, "468 3"]:
 def _irises(head: LinearHead) -> Float[np.ndarray, "10 3"]:
     """Place landmarks 468 to 477: centre, then the rim towards +x, up, towards -x, down; right eye first."""
     places = []
-    for name in ("right_eye", "left_eye"):
-        x, y, z = head.joints[JOINTS.index(name)].tolist()
-        rim = [(0, 0), (IRIS, 0), (0, IRIS), (-IRIS, 0), (0, -IRIS)]
-        places += [(x + dx, y + dy, z + CORNEA) for dx, dy in rim]
+    eyes = head.template[head.surface.faces[head.surface.parts == PARTS.index("eyes")].unique()]
+    for joint in (head.joints[JOINTS.index(name)] for name in ("right_eye", "left_eye")):
+        away = (eyes - joint).norm(dim=-1)
+        radius = away[away < 0.02].median().item()
+        x, y, z = joint.tolist()
+        rim = [(IRIS, 0), (0, IRIS), (-IRIS, 0), (0, -IRIS)]
+        places.append((x, y, z + radius))
+        places += [(x + dx, y + dy, z + (radius**2 - IRIS**2) ** 0.5) for dx, dy in rim]
     return np.array(places)
 
 
