@@ -260,7 +260,7 @@ class _output_folder:
         self.folder, self.work = folder, work
 
     def __enter__(self) -> None:
-        from zero1toa.media import _explain_writing as explain_writing
+        from zero1toa.media import explain_writing
 
         with explain_writing(self.folder):
             self.made = [path for path in (self.work, *self.work.parents) if not path.exists()]

@@ -258,19 +258,19 @@ def write_image(
             options = {"lossless": True}
         case _:
             raise InputError(f"cannot write {path.name} as an image: use a name that ends in .png, .jpg or .webp")
-    with _replacing(path) as partial, _explain_writing(path):
+    with replacing(path) as partial, explain_writing(path):
         Image.fromarray(image).save(partial, format=kind, **options)
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """Lend a name beside `path`, and move it there once all went well; what is left of a failure is removed."""
     if path.is_dir():
         raise InputError(f"cannot write {path}: it is a folder; give a file name")
     partial = path.with_name(f".{path.stem[:80]}-{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         yield partial
-        with _explain_writing(path):
+        with explain_writing(path):
             os.replace(partial, path)
     finally:
         with contextlib.suppress(OSError):
@@ -278,7 +278,7 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _explain_writing(path: Path) -> Iterator[None]:
+def explain_writing(path: Path) -> Iterator[None]:
     """Turn the system's reasons not to write into sentences."""
     try:
         yield
@@ -436,7 +436,7 @@ def write_video(
     command += ["-c:v", "libx264", "-preset", "medium", "-crf", "17", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
     if comment:
         command += ["-metadata", f"comment={comment}"]
-    with _replacing(path) as partial, tempfile.TemporaryFile() as messages:
+    with replacing(path) as partial, tempfile.TemporaryFile() as messages:
         process = subprocess.Popen(
             [*command, str(partial.absolute())], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=messages
         )
@@ -461,7 +461,7 @@ def write_video(
                 process.wait()
         if failed:
             messages.seek(0)
-            with _explain_writing(path):
+            with explain_writing(path):
                 raise _os_error(messages.read().decode(errors="replace"))
 
 

@@ -22,8 +22,7 @@ import torch
 from torch import Tensor
 
 from zero1toa.head.base import ARKIT_NAMES
-from zero1toa.media import _explain_writing as explain_writing
-from zero1toa.media import _replacing as replacing
+from zero1toa.media import explain_writing, replacing
 from zero1toa.types import Camera, HeadState, Motion, MotionError
 
 log = logging.getLogger(__name__)

@@ -30,8 +30,7 @@ from zero1toa.avatar.rigged import Avatar
 from zero1toa.export.saved import Details, SavedAvatar
 from zero1toa.export.views import Viewer
 from zero1toa.head import load_head
-from zero1toa.media import _explain_writing as explain_writing
-from zero1toa.media import read_image, write_image
+from zero1toa.media import explain_writing, read_image, write_image
 from zero1toa.types import AvatarError, Camera, FitReport, HeadState, Identity, InputError, Portrait
 
 if TYPE_CHECKING:

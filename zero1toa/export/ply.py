@@ -10,8 +10,7 @@ import torch
 from torch.nn.functional import normalize
 
 from zero1toa.avatar.rigged import SH0
-from zero1toa.media import _explain_writing as explain_writing
-from zero1toa.media import _replacing as replacing
+from zero1toa.media import explain_writing, replacing
 from zero1toa.types import Gaussians, InputError
 
 PROPERTIES = (

@@ -48,8 +48,7 @@ class Viewer:
             raise InputError("the view is out of range: use a yaw from -360 to 360 and a pitch from -89 to 89 degrees")
         if not 0.1 <= zoom <= 20:
             raise InputError(f"a zoom of {zoom:g} is out of range: use 0.1 to 20")
-        # `orbit_about` lowers the camera for a positive pitch, against the page of conventions.
-        angles = torch.tensor([[yaw], [-pitch]]).to(self.target)
+        angles = torch.tensor([[yaw], [pitch]]).to(self.target)
         camera = orbit_about(self.saved.camera, angles[0], angles[1], target=self.target)
         camera = resize(camera, size / max(camera.width, camera.height))
         seen_at = project(self.target[None, None], camera)[0, 0, :2]

@@ -51,7 +51,7 @@ def orbit_about(camera: Camera, yaw: Float[Tensor, "B"], pitch: Float[Tensor, "B
     zero, one = torch.zeros_like(a), torch.ones_like(a)
     turn = torch.stack([a.cos(), zero, -a.sin(), zero, one, zero, a.sin(), zero, a.cos()], -1).view(-1, 3, 3)
     # Tilting happens about the camera's own horizontal axis, which the target's depth does not leave.
-    tilt = torch.stack([one, zero, zero, zero, b.cos(), b.sin(), zero, -b.sin(), b.cos()], -1).view(-1, 3, 3)
+    tilt = torch.stack([one, zero, zero, zero, b.cos(), -b.sin(), zero, b.sin(), b.cos()], -1).view(-1, 3, 3)
     rotation, translation = camera.viewmats[0, :3, :3], camera.viewmats[0, :3, 3]
     seen_at = rotation @ target + translation
     moved = tilt @ rotation @ turn
