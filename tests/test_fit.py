@@ -16,8 +16,9 @@ from zero1toa.head import load_head
 from zero1toa.head.base import ARKIT_NAMES
 from zero1toa.portrait import landmark_fit
 from zero1toa.portrait.fit import decompose, fit_portrait, landmark_weights, raise_scalp
+from zero1toa.portrait.prepare import judge_turn
 from zero1toa.render.mesh import rasterize_mesh
-from zero1toa.types import PARTS, Camera, HeadState, Identity
+from zero1toa.types import PARTS, Camera, FitReport, HeadState, Identity, PortraitError
 
 SIZE = 512
 PLANTED = {"mouthSmileLeft": 0.7, "mouthSmileRight": 0.6, "jawOpen": 0.5, "eyeBlinkLeft": 0.8, "browInnerUp": 0.7}
@@ -212,3 +213,14 @@ def test_scalp_rests_where_the_matte_is_the_head(head):
     assert raised.offsets.norm(dim=-1).max() < 0.002
     face = head.landmarks(head.vertices(raised, state)) - head.landmarks(head.template[None])
     assert face[0, :468].norm(dim=-1).median() < 1e-3
+
+
+@pytest.mark.parametrize("yaw", [-75.0, 61.0])
+def test_a_profile_is_refused_with_a_sentence(yaw):
+    with pytest.raises(PortraitError, match=r"turned away by \d+ degrees: use a photo"):
+        judge_turn(FitReport(1.0, yaw, 0.0, 0.0, ()))
+
+
+@pytest.mark.parametrize(("yaw", "notes"), [(-50.0, 1), (46.0, 1), (30.0, 0), (0.0, 0)])
+def test_a_face_turned_far_gets_a_note(yaw, notes):
+    assert len(judge_turn(FitReport(1.0, yaw, 0.0, 0.0, ()))) == notes

@@ -13,7 +13,7 @@ from zero1toa.head.base import HeadModel
 from zero1toa.portrait.detect import choose_face, detect_faces
 from zero1toa.portrait.fit import fit_portrait, raise_scalp
 from zero1toa.portrait.matting import estimate_foreground, matte_person
-from zero1toa.types import Detection, Portrait, PortraitError
+from zero1toa.types import Detection, FitReport, Portrait, PortraitError
 
 PROFILE, TURNED = 60.0, 45.0  # degrees of yaw: refused, warned about
 
@@ -53,10 +53,7 @@ def prepare_portrait(
     foreground = estimate_foreground(crop, matte)
 
     identity, state, camera, report = fit_portrait(points, head, width=config.size, height=config.size)
-    if abs(report.yaw) > PROFILE:
-        raise PortraitError(f"the face is turned away by {abs(report.yaw):.0f} degrees: use a photo in which it is within 60")
-    if abs(report.yaw) > TURNED:
-        notes = (*notes, f"the face is turned by {abs(report.yaw):.0f} degrees: its far side will be guessed")
+    notes = (*notes, *judge_turn(report))
     coverage = torch.from_numpy(np.ascontiguousarray(matte, np.float32))
     identity = raise_scalp(head, identity, state, camera, coverage)
     return Portrait(
@@ -70,6 +67,14 @@ def prepare_portrait(
         crop=(x0, y0, scale),
         notes=notes,
     )
+
+
+def judge_turn(report: FitReport) -> tuple[str, ...]:
+    """Give a note on a face that is turned far; raises PortraitError for one that is nearly a profile."""
+    turned = abs(report.yaw)
+    if turned > PROFILE:
+        raise PortraitError(f"the face is turned away by {turned:.0f} degrees: use a photo in which it is within {PROFILE:.0f}")
+    return (f"the face is turned by {turned:.0f} degrees: its far side will be guessed",) if turned > TURNED else ()
 
 
 def _window(detection: Detection, shape: tuple[int, ...], margin: float) -> tuple[float, float, float]:
