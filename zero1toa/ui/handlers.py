@@ -197,7 +197,9 @@ def towards(state: HeadState, values: Mapping[str, float], names: Sequence[str])
 
 def write_files(session: Session, viewer: Viewer) -> tuple[str, str]:
     """Write the splats as a ply file and the avatar's folder as a zip file, and give their paths."""
-    splats = write_ply(session.folder / "avatar.ply", viewer.saved.avatar.pose(viewer.state()))
+    splats = write_ply(
+        session.folder / "avatar.ply", viewer.saved.avatar.pose(viewer.state()), comments=viewer.saved.provenance()
+    )
     packed = shutil.make_archive(str(session.folder / "avatar"), "zip", session.avatar.parent, session.avatar.name)
     return str(splats), packed
 

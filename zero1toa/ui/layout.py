@@ -27,9 +27,9 @@ VIEW = """<div class="z-view empty"><img alt="the avatar" draggable="false"><spa
 <li>Take the example, or a photo of your own.</li><li>Say that you may use it.</li>
 <li>Press <b>Create avatar</b> and watch.</li><li>Turn the head, make it smile.</li></ol></div></div>"""
 CONSENT = "I may use this photo: it shows me, or the person agreed, or it is one of the examples."
-FOOT = """<p class="z-foot">Photos and avatars live in a folder of your visit and are deleted when you close the page, or right
-now with the button above. An avatar is a computer-generated likeness: say so wherever you show it, and make none of people
-who did not agree.</p>"""
+FOOT = """<p class="z-foot">Your photo and your avatar lie in a folder of your visit that nobody else can see. They are deleted
+at most four hours after you leave, or right now with the button below. An avatar is a computer-generated likeness: say so
+wherever you show it, and make none of people who did not agree.</p>"""
 REGIONS = (
     ("Eyes", "eye"),
     ("Brows, cheeks, nose, tongue", "brow", "cheek", "nose", "tongue"),
@@ -57,8 +57,9 @@ def build_app(presets: Mapping[str, Config] = PRESETS, examples: Path = EXAMPLES
                 )  # fmt: skip
                 status, clip = gr.HTML(elem_id="status", padding=False), gr.HTML(elem_id="clip", padding=False)
             with gr.Column(visible=False, elem_id="play") as play:
-                angles, face, reset, downloads, wipe = _controls()
+                angles, face, reset, downloads = _controls()
         gr.HTML(FOOT, padding=False)
+        wipe = gr.Button("Delete my data now", size="sm", elem_id="wipe")
 
         for component in (photo, *downloads):
             _hand_over_files(component)
@@ -117,8 +118,8 @@ def _entry(
     return photo, consent, preset, seed, create, stop
 
 
-def _controls() -> tuple[list[gr.Slider], list[gr.Slider], gr.Button, list[gr.DownloadButton], gr.Button]:
-    """Lay out what can be done with an avatar: (view sliders, face sliders, reset, downloads, delete)."""
+def _controls() -> tuple[list[gr.Slider], list[gr.Slider], gr.Button, list[gr.DownloadButton]]:
+    """Lay out what can be done with an avatar: (view sliders, face sliders, reset, downloads)."""
     with gr.Row(elem_classes="z-tight"):
         angles = [
             gr.Slider(-90, 90, 0, step=1, label="Turn", elem_id="yaw", buttons=[], min_width=120),
@@ -142,8 +143,7 @@ def _controls() -> tuple[list[gr.Slider], list[gr.Slider], gr.Button, list[gr.Do
         splats = gr.DownloadButton("Splats", interactive=False, size="md", min_width=100, elem_id="ply")
         packed = gr.DownloadButton("Avatar", interactive=False, size="md", min_width=100, elem_id="zip")
         video = gr.DownloadButton("Video", interactive=False, size="md", min_width=100, elem_id="mp4")
-    wipe = gr.Button("Delete my data now", size="sm", variant="secondary", elem_id="wipe")
-    return angles, [*face, *(by_name[name] for name in ARKIT_NAMES)], reset, [splats, packed, video], wipe
+    return angles, [*face, *(by_name[name] for name in ARKIT_NAMES)], reset, [splats, packed, video]
 
 
 def _hand_over_files(component: Any) -> None:

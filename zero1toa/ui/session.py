@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import filecmp
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from zero1toa.export.views import Viewer
 # Avatars kept in memory; with the head model shared, each takes some 10 MB.
 KEPT = 8
 
+_opened: set[Path] = set()
 _viewers: OrderedDict[Path, tuple[int, Viewer]] = OrderedDict()
 _lock = threading.Lock()
 
@@ -29,8 +31,12 @@ class Session:
 
     @classmethod
     def open(cls) -> Session:
-        """Make a folder that only this process may enter."""
-        return cls(Path(tempfile.mkdtemp(prefix="zero1toa-")))
+        """Make a folder that only this user of the computer may enter."""
+        folder = Path(tempfile.mkdtemp(prefix="zero1toa-"))
+        if not _opened:
+            atexit.register(_close_all)
+        _opened.add(folder)
+        return cls(folder)
 
     @property
     def avatar(self) -> Path:
@@ -68,6 +74,7 @@ class Session:
         """Delete everything of this visitor's."""
         with _lock:
             _viewers.pop(self.avatar, None)
+        _opened.discard(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -90,6 +97,12 @@ def close_session(session: Session | None) -> None:
     """Forget a visitor who left."""
     if session is not None:
         session.close()
+
+
+def _close_all() -> None:
+    """Delete what visitors leave behind when the program ends."""
+    for folder in tuple(_opened):
+        Session(folder).close()
 
 
 def delete_copies(paths: Iterable[str | None], cache: Path, examples: Iterable[Path]) -> None:

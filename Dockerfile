@@ -1,0 +1,39 @@
+# The app on port 7860, for CPUs:    docker build -t zero1toa . && docker run -p 7860:7860 zero1toa
+# and for CUDA:    docker build -t zero1toa --build-arg BASE=nvidia/cuda:12.8.1-devel-ubuntu22.04 --build-arg DEVICE=cuda .
+#                  docker run --gpus all -p 7860:7860 zero1toa
+# gsplat compiles its kernels at first use, so that base has to be a devel one.
+ARG BASE=python:3.11-slim-bookworm
+FROM ${BASE}
+ARG DEVICE=cpu
+
+# libgl1 and libglib2.0-0 for OpenCV, libgomp1 for numba's threads; Python where the base has none.
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends libgl1 libglib2.0-0 libgomp1 \
+    && (command -v python3 || DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+        python3 python3-dev python3-venv) \
+    && rm -rf /var/lib/apt/lists/*
+
+# Spaces run containers as user 1000.
+RUN useradd --create-home --uid 1000 user
+USER user
+ENV HOME=/home/user \
+    PATH=/home/user/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    GRADIO_SERVER_NAME=0.0.0.0 \
+    GRADIO_SERVER_PORT=7860
+WORKDIR /home/user/app
+
+# The CPU build of torch first, so that the default one, which brings CUDA along, is not taken.
+COPY --chown=user requirements.txt .
+RUN python3 -m venv /home/user/venv \
+    && if [ "$DEVICE" = cpu ]; then \
+        pip install --no-cache-dir "torch>=2.8,<=2.13.0" --index-url https://download.pytorch.org/whl/cpu; \
+    fi \
+    && pip install --no-cache-dir -r requirements.txt
+
+COPY --chown=user . .
+# Build the head model's cache now, not at the first visit.
+RUN python -c "from zero1toa.head import load_head; load_head()"
+
+EXPOSE 7860
+CMD ["python", "app.py"]
