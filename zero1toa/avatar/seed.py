@@ -178,7 +178,7 @@ def _hair_splats(
     clothes follow the shoulders, and neither follows the jaw.
     """
     from scipy.ndimage import distance_transform_edt
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     covered = (photo.fragments.face[0] >= 0).numpy()
     x, y = pixels.long().unbind(-1)
@@ -195,7 +195,7 @@ def _hair_splats(
     anchors = torch.isin(photo.parts, torch.tensor([PARTS.index(part) for part in ("scalp", "neck", "bust")]))
     anchors = anchors.nonzero()[:, 0]
     origins, _, _ = face_frames(photo.reference.vertices, photo.faces)
-    tree = cKDTree(origins[anchors].numpy())
+    tree = KDTree(origins[anchors].numpy())
     toward = normalize(photo.reference.camera.viewmats[0, 2, :3], dim=0)
     alpha = photo.reference.alpha[y, x].clamp(0.05, 0.95)
     layers = []
@@ -229,7 +229,7 @@ def _outline_depth(photo: PhotoSurface) -> Float[Tensor, "H W"]:
     for region in (head, body):
         if not region.any():
             region = face >= 0
-        _, (row, column) = distance_transform_edt(~region.numpy(), return_indices=True)
+        row, column = np.asarray(distance_transform_edt(~region.numpy(), return_distances=False, return_indices=True))
         fields.append(torch.from_numpy(gaussian_filter(photo.fragments.depth[0].numpy()[row, column], 6)))
     top, chin = photo.face_rows()
     below = ((rows - chin) / (0.25 * (chin - top)) + 1.0).clamp(0, 1)

@@ -74,9 +74,19 @@ def _assemble(tensors: dict[str, torch.Tensor]) -> LinearHead:
     with np.load(Path(__file__).with_name("anny_landmarks.npz")) as measured:
         landmark_faces = torch.from_numpy(measured["faces"].astype(np.int64))
         landmark_weights = torch.from_numpy(measured["weights"].astype(np.float32))
-    keys = ("faces", "uvs", "uv_faces", "parts", "mirror")
-    surface = Surface(**{key: tensors.pop(key) for key in keys})
-    head = LinearHead(name="anny", surface=surface, landmark_faces=landmark_faces, landmark_weights=landmark_weights, **tensors)
+    surface = Surface(**{key: tensors[key] for key in ("faces", "uvs", "uv_faces", "parts", "mirror")})
+    head = LinearHead(
+        name="anny",
+        template=tensors["template"],
+        shape_basis=tensors["shape_basis"],
+        expression_basis=tensors["expression_basis"],
+        joints=tensors["joints"],
+        joint_basis=tensors["joint_basis"],
+        weights=tensors["weights"],
+        surface=surface,
+        landmark_faces=landmark_faces,
+        landmark_weights=landmark_weights,
+    )
     landmarks = head.landmarks(head.template[None])[0].numpy()
     middle = head.template[surface.faces].mean(1).numpy()
     lips = (surface.parts == PARTS.index("skin")) & torch.from_numpy(inside_outline(middle, landmarks[list(LIPS)]))

@@ -25,9 +25,20 @@ ARKIT_NAMES = (
 class HeadModel(Protocol):
     """A rigged head whose vertices follow from who it is and what it does."""
 
-    name: str
-    expression_names: tuple[str, ...]
-    surface: Surface
+    @property
+    def name(self) -> str:
+        """What `load_head` calls it."""
+        ...
+
+    @property
+    def expression_names(self) -> tuple[str, ...]:
+        """Name the entries of `HeadState.expression`."""
+        ...
+
+    @property
+    def surface(self) -> Surface:
+        """Give the triangles, which never change."""
+        ...
 
     def neutral_identity(self) -> Identity:
         """Give the average person."""

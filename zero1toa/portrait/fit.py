@@ -196,10 +196,10 @@ def _outline_ratio(around: Float[np.ndarray, "P 2"], centre: Float[np.ndarray, "
     """Give, as a function of the angle above the horizon, how much farther out the matte ends than the mesh does."""
     bins = 96
     angles = (np.arange(bins) + 0.5) / bins * 2 * np.pi - np.pi
-    angle, radius = np.arctan2(-around[:, 1], around[:, 0]), np.hypot(*around.T)
+    angle, radius = np.arctan2(-around[:, 1], around[:, 0]), np.linalg.norm(around, axis=1)
     inside = np.zeros(bins)
     np.maximum.at(inside, np.clip(((angle + np.pi) / (2 * np.pi) * bins).astype(int), 0, bins - 1), radius)
-    steps = np.arange(0, np.hypot(*alpha.shape))
+    steps = np.arange(sum(alpha.shape))
     x = (centre[0] + np.cos(angles)[:, None] * steps).astype(int)
     y = (centre[1] - np.sin(angles)[:, None] * steps).astype(int)
     valid = (x >= 0) & (x < alpha.shape[1]) & (y >= 0) & (y < alpha.shape[0])
