@@ -47,9 +47,7 @@ class LinearHead:
     def rest_state(self, frames: int = 1) -> HeadState:
         """Give a relaxed, straight-looking state, `frames` times."""
         zeros = self.template.new_zeros
-        return HeadState(
-            zeros(frames, len(self.expression_names)), zeros(frames, 3), zeros(frames, 3), zeros(frames, 2, 3)
-        )
+        return HeadState(zeros(frames, len(self.expression_names)), zeros(frames, 3), zeros(frames, 3), zeros(frames, 2, 3))
 
     def landmarks(self, vertices: Float[Tensor, "B V 3"]) -> Float[Tensor, "B L 3"]:
         """Give where MediaPipe's 478 face landmarks lie on posed vertices."""
