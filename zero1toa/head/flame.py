@@ -35,7 +35,7 @@ from zero1toa.types import PARTS, InputError, Surface
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # raise it when the built tensors change, so that stale caches are built again
+FORMAT = 2  # raise it when the built tensors change, so that stale caches are built again
 SURFACE = ("faces", "uvs", "uv_faces", "parts", "mirror")
 # People to measure landmarks on, and how far apart: FLAME's coefficients are standard deviations of its population.
 SHAPES, VARIETY = 4, 0.5

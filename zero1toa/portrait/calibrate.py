@@ -2,7 +2,8 @@
 
 Heads of several shapes are rendered with plain shading from several views, the face mesh is run on the pictures,
 and every landmark is carried back through the pixel it falls on to the resting surface. The median over all
-pictures is where it lies. The irises are known from the eyes themselves.
+pictures is where it lies. The size of the irises is known; where they are seen when the eyes look straight ahead is
+measured too.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def measure_landmarks(head: LinearHead, *, shapes: int = 10, variety: float = 0.
     `variety`. Raises InputError when the face mesh finds no face in more than half of the pictures.
     """
     places, spread = _median_places(head, shapes, variety)
-    places = np.concatenate([_mirrored(places[:468]), _irises(head)])
+    places = np.concatenate([_mirrored(places[:468]), _irises(head, places[468:])])
     return Embedding(*attach(head, places), spread)
 
 
@@ -132,8 +133,13 @@ def _mirrored(places: Float[np.ndarray, "468 3"]) -> Float[np.ndarray, "468 3"]:
     return (places + places[list(TWINS)] * [-1, 1, 1]) / 2
 
 
-def _irises(head: LinearHead) -> Float[np.ndarray, "10 3"]:
-    """Place landmarks 468 to 477: centre, then the rim towards +x, up, towards -x, down; right eye first."""
+def _irises(head: LinearHead, seen: Float[np.ndarray, "10 3"]) -> Float[np.ndarray, "10 3"]:
+    """Place landmarks 468 to 477: centre, then the rim towards +x, up, towards -x, down; right eye first.
+
+    The face mesh sees irises about a millimetre lower than they are, as if a lid that covers an iris pushed it down.
+    Their places are shifted by what centres, left and right rims were seen off theirs, both eyes alike; without that
+    the fit takes people who look at the camera to look down, at a weight of 0.26 on average instead of 0.11.
+    """
     places = []
     eyes = head.template[head.surface.faces[head.surface.parts == PARTS.index("eyes")].unique()]
     for joint in (head.joints[JOINTS.index(name)] for name in ("right_eye", "left_eye")):
@@ -143,7 +149,12 @@ def _irises(head: LinearHead) -> Float[np.ndarray, "10 3"]:
         rim = [(IRIS, 0), (0, IRIS), (-IRIS, 0), (0, -IRIS)]
         places.append((x, y, z + radius))
         places += [(x + dx, y + dy, z + (radius**2 - IRIS**2) ** 0.5) for dx, dy in rim]
-    return np.array(places)
+    places = np.array(places)
+    off = (seen - places)[[[0, 1, 3], [5, 6, 8]], :2].mean(1)
+    sideways, down = (off[1, 0] - off[0, 0]) / 2, off[:, 1].mean()
+    places[:5, :2] += [-sideways, down]
+    places[5:, :2] += [sideways, down]
+    return places
 
 
 def attach(head: LinearHead, places: Float[np.ndarray, "478 3"]) -> tuple[Int[np.ndarray, "478"], Float[np.ndarray, "478 3"]]:
