@@ -11,7 +11,8 @@ photo = Path(sys.argv[1]) if len(sys.argv) > 1 else astronaut()
 config = preset("preview")
 portrait = avatar = None
 for event in create_avatar(photo, config):
-    print(f"{event.elapsed_s:5.1f} s  {event.stage:<12} {event.message}")
+    if event.message:
+        print(f"{event.elapsed_s:5.1f} s  {event.stage:<12} {event.message}")
     portrait, avatar = event.portrait or portrait, event.avatar or avatar
 assert portrait is not None
 assert avatar is not None
