@@ -60,6 +60,9 @@ def server(tmp_path_factory, astronaut_file):
     app = build_app({"tiny": TINY, "endless": ENDLESS}, examples)
     app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **launch_options())
     yield app
+    # Work for visitors who left ends by itself; a thread that is cut off in the middle of it may end the program badly.
+    _wait(lambda: not _folders(), "the last visitor's folder to be deleted")
+    time.sleep(2)
     app.close()
     patch.undo()
 

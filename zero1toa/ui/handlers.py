@@ -6,6 +6,7 @@ import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +17,11 @@ from gradio.utils import get_upload_folder
 from zero1toa.config import Config
 from zero1toa.export.package import RECORD
 from zero1toa.export.ply import write_ply
-from zero1toa.export.video import write_demo
+from zero1toa.export.video import talk, turntable
 from zero1toa.export.views import Viewer
 from zero1toa.expressions import CONTROLS, with_expressions
 from zero1toa.head.base import ARKIT_NAMES
+from zero1toa.media import write_video
 from zero1toa.types import HeadState, InputError
 from zero1toa.ui.build import Progress, build
 from zero1toa.ui.pictures import jpeg, message, stage_strip, view_value
@@ -128,10 +130,15 @@ class Handlers:
             ready = gr.update(value=splats, interactive=True), gr.update(value=packed, interactive=True)
             yield *ready, wait
             video = session.folder / "avatar.mp4"
-            write_demo(video, viewer, size=SIZE, fps=VIDEO_FPS, seconds=VIDEO_SECONDS)
+            half = round(VIDEO_SECONDS * VIDEO_FPS / 2)
+            frames = chain(turntable(viewer, half, size=SIZE, fps=VIDEO_FPS), talk(viewer, half, size=SIZE, fps=VIDEO_FPS))
+            # Nobody waits for the film of a visitor who has left.
+            wanted = takewhile(lambda _: session.folder.is_dir(), frames)
+            write_video(video, wanted, VIDEO_FPS, comment=" ".join(viewer.saved.provenance()))
             yield *ready, gr.update(value=str(video), interactive=True, label="Video")
         except InputError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            if session.folder.is_dir():
+                raise gr.Error(str(error), print_exception=False) from error
 
     def create_files(self, photo: str, consent: bool, preset: str = "preview", seed: float = 0) -> Iterator[tuple[str, str]]:
         """Make an avatar of the person in a photo: its splats as a ply file, and the avatar's folder as a zip file.

@@ -15,10 +15,15 @@ const ask = (yaw, pitch) => {
   trigger("turn", { yaw, pitch });
 };
 const draw = () => {
+  const watched = view.src && !view.play;
   try { view = { ...view, ...JSON.parse(props.value || "{}") }; } catch { return; }
   if (view.src) image.src = view.src; else image.removeAttribute("src");
   box.classList.toggle("empty", !view.src);
   box.classList.toggle("play", !!view.play);
+  // On a phone the finished avatar moves to the top of the page, with its sliders below; go there with it.
+  if (watched && view.play && matchMedia("(max-width: 640px)").matches) {
+    setTimeout(() => element.closest("#table")?.scrollIntoView({ block: "start", behavior: "smooth" }), 200);
+  }
   asked = 0;
   if (next) ask(next.yaw, next.pitch);
 };
