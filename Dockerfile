@@ -27,7 +27,7 @@ WORKDIR /home/user/app
 COPY --chown=user requirements.txt .
 RUN python3 -m venv /home/user/venv \
     && if [ "$DEVICE" = cpu ]; then \
-        pip install --no-cache-dir "torch>=2.8,<=2.13.0" --index-url https://download.pytorch.org/whl/cpu; \
+        pip install --no-cache-dir "torch>=2.8,<=2.13.0"; \
     fi \
     && pip install --no-cache-dir -r requirements.txt
 
