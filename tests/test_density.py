@@ -87,8 +87,8 @@ def test_dividing_hardly_changes_the_picture():
 def test_the_policy_grows_what_is_pulled_at_and_never_past_the_cap():
     avatar = bound()
     avatar.opacity_logit.data[5] = -20
-    optimizer = adam(avatar)
-    config = DensityConfig(max_splats=len(avatar) + 1, split_above=1e-3)
+    optimizer, first = adam(avatar), len(avatar)
+    config = DensityConfig(growth=1 + 1 / len(avatar), split_above=1e-3)
     control = DensityControl(avatar, config, metres_per_half_image=0.15)
     avatar.centre.grad = torch.zeros_like(avatar.centre)
     avatar.centre.grad[[0, 1, 2]] = torch.tensor([[9.0], [8.0], [7.0]])
@@ -98,7 +98,7 @@ def test_the_policy_grows_what_is_pulled_at_and_never_past_the_cap():
     change = control.apply(avatar, optimizer)
     assert change.pruned == 1
     assert change.cloned + change.split == 2
-    assert len(avatar) == config.max_splats
+    assert len(avatar) == first + 1
     assert set(avatar.face[-2:].tolist()) <= set(faces.tolist())
     assert len(control.pull) == len(avatar)
 

@@ -30,7 +30,7 @@ TINY = TrainerConfig(
         iterations=24, spatial_clips=3, relaxed_clips=2, exaggerated_clips=2, frames=4, relaxed_from=10,
         exaggerated_from=16, unroll_every=3, update_every=4,
     ),
-    density=DensityConfig(rounds=2, gradient=1e-4, max_splats=400),
+    density=DensityConfig(rounds=2, gradient=1e-4, growth=2.0),
     size=48, coarse_share=0.5, checkpoint_s=0.0, preview_s=0.0, report_s=0.0,
 )  # fmt: skip
 
@@ -151,6 +151,20 @@ def test_closing_the_stream_keeps_the_avatar_so_far(accelerator):
     stream.close()
     assert not same(avatar, shell())
     assert bool(torch.isfinite(look(avatar)).all())
+
+
+@pytest.mark.parametrize("message", ["", "regenerating", "regenerated"])
+def test_a_closed_run_goes_on_where_it_was_closed(message, accelerator, tmp_path):
+    whole, _ = finish(None, accelerator)
+    config = replace(TINY, checkpoint_s=3600.0)
+    stream = train(shell(), portrait(), NoisyPrior(), config, accelerator=accelerator, folder=tmp_path)
+    for event in stream:
+        if event.iteration >= 7 and event.message.startswith(message):
+            break
+    stream.close()
+    again, events = finish(tmp_path, accelerator, resume=True, config=config)
+    assert events[0].iteration == event.iteration
+    assert same(again, whole)
 
 
 def test_a_run_of_no_iterations_hands_back_the_seed(accelerator):

@@ -31,11 +31,11 @@ class Config:
 PRESETS = {
     "preview": Config(
         preset="preview",
-        seed=SeedConfig(splats=20_000),
+        seed=SeedConfig(splats=32_000),
         trainer=TrainerConfig(curriculum=CurriculumConfig(frames=8).scaled(0.015), size=384),
     ),
     "standard": Config(preset="standard", trainer=TrainerConfig(curriculum=CurriculumConfig(frames=8).scaled(0.06))),
-    "best": Config(preset="best", seed=SeedConfig(splats=80_000), trainer=TrainerConfig(curriculum=CurriculumConfig())),
+    "best": Config(preset="best", seed=SeedConfig(splats=110_000), trainer=TrainerConfig(curriculum=CurriculumConfig())),
 }
 
 

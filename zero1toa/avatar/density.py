@@ -33,7 +33,7 @@ class DensityConfig:
     split_above: float = field(default=0.003, metadata={"help": "larger splats split, smaller are cloned, metres"})
     opacity: float = field(default=0.005, metadata={"help": "fainter splats are removed", "range": (0.0, 0.5)})
     largest: float = field(default=0.05, metadata={"help": "larger splats are removed, metres", "range": (0.001, 1.0)})
-    max_splats: int = field(default=120_000, metadata={"help": "never more splats than this", "range": (1_000, 2_000_000)})
+    growth: float = field(default=1.3, metadata={"help": "never more splats than this many times the first", "range": (1.0, 10.0)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ class DensityControl:
 
     def __init__(self, avatar: Avatar, config: DensityConfig, *, metres_per_half_image: float) -> None:
         self.config = config
+        self.room = round(config.growth * len(avatar))
         self.metres_per_half_image = metres_per_half_image
         with torch.no_grad():
             sizes = avatar.triangle_sizes()
@@ -90,7 +91,7 @@ class DensityControl:
             longest = avatar.log_scale.amax(-1).exp() * sizes
             dead = (avatar.opacity_logit.sigmoid() < self.config.opacity) | (longest > self.config.largest)
             grows = (pull > self.config.gradient) & ~dead
-            grows &= _strongest(pull, grows, room=self.config.max_splats - int((~dead).sum()))
+            grows &= _strongest(pull, grows, room=self.room - int((~dead).sum()))
             splits = grows & (longest > self.config.split_above)
             change = multiply(avatar, optimizer, clones=grows & ~splits, splits=splits, dead=dead)
             self.pull, self.seen = pull.new_zeros(len(avatar)), pull.new_zeros(len(avatar))

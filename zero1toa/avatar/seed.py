@@ -23,14 +23,14 @@ from zero1toa.types import PARTS, HeadState, Identity
 class SeedConfig:
     """How finely the first avatar is laid."""
 
-    splats: int = field(default=45_000, metadata={"help": "splats to start with, about", "range": (2_000, 200_000)})
+    splats: int = field(default=75_000, metadata={"help": "splats to start with, about", "range": (2_000, 200_000)})
     hair_layers: int = field(default=4, metadata={"help": "splats through the hair behind each pixel", "range": (1, 7)})
     hair_thickness: float = field(
         default=0.03, metadata={"help": "half the depth of hair beside the head, metres", "range": (0.0, 0.1)}
     )
 
 
-# Distance between neighbouring splats on each part of the resting surface, in metres, for a budget of 45,000. Lids, lips
+# Distance between neighbouring splats on each part of the resting surface, in metres, for a budget of 75,000. Lids, lips
 # and teeth are small and looked at; the bust is large and seldom seen from behind.
 SPACING = {
     "skin": 0.0024, "scalp": 0.0042, "lips": 0.0013, "eyelids": 0.0012, "eyes": 0.0013, "teeth": 0.0013, "tongue": 0.003,
@@ -60,15 +60,16 @@ def seed_avatar(
 ) -> Avatar:
     """Lay splats where the photo's pixels see the mesh, over the rest of the mesh, and through the hair off the mesh.
 
-    Half the budget follows the pixels, so that the front view starts as sharp as the budget allows; a surface sample
-    that would show outside the person's outline in the photo is left out, and so is every background pixel.
+    A quarter of the budget follows the pixels, a half lines the surface and the rest fills the hair, a little more or less
+    by how the photo is framed. A surface sample that would show outside the person's outline in the photo is left out,
+    and so is every background pixel.
     """
     matte = photo.reference.alpha
-    stride = float(np.sqrt((matte > 0.5).sum().item() / (config.splats * 0.45)))
+    stride = float(np.sqrt((matte > 0.5).sum().item() / (config.splats * 0.27)))
     pixels = _pixel_grid(matte, stride)
     layers = [
         _seen_splats(photo, pixels, stride),
-        _surface_splats(photo, (45_000 / config.splats) ** 0.5, generator),
+        _surface_splats(photo, (75_000 / config.splats) ** 0.5, generator),
         *_hair_splats(photo, pixels, stride, config, generator),
     ]
     splats = _Splats(*(torch.cat([getattr(layer, name) for layer in layers]) for name in _Splats.__slots__))
@@ -98,7 +99,6 @@ def _seen_splats(photo: PhotoSurface, pixels: Float[Tensor, "P 2"], stride: floa
     barycentric, depth = photo.fragments.barycentric[0, y, x], photo.fragments.depth[0, y, x]
     means = unproject(torch.cat([pixels, depth[:, None]], -1)[None], photo.reference.camera)[0]
     spacing = stride * depth / photo.reference.camera.intrinsics[0, 0, 0]
-    normals = normalize((photo.normals[photo.faces[face]] * barycentric[..., None]).sum(-2), dim=-1)
     normals = normalize((photo.normals[photo.faces[face]] * barycentric[..., None]).sum(-2), dim=-1)
     view = normalize(center(photo.reference.camera) - means, dim=-1)
     # At a grazing angle the grid tears when the head turns; the even lining of the surface does better there.

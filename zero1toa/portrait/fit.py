@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.interpolate import RBFInterpolator
 from torch import Tensor
 
@@ -175,7 +175,8 @@ def raise_scalp(head: HeadModel, identity: Identity, state: HeadState, camera: C
     skull = surface.faces[torch.from_numpy(np.isin(parts, ("scalp", "skin")))].unique()
     middle = head.landmarks(vertices[None])[0, [33, 263]].mean(0)
     centre = project_points(middle[None, None], camera)[0, 0]
-    ratio = _outline_ratio(pixels[skull, :2].numpy() - centre[:2].numpy(), centre[:2].numpy(), alpha.numpy())
+    rim = _along_edges(pixels[:, :2], surface.faces[torch.from_numpy(np.isin(parts, ("scalp", "skin")))])
+    ratio = _outline_ratio((rim - centre[:2]).numpy(), centre[:2].numpy(), alpha.numpy())
 
     away = (vertices - middle) @ camera.viewmats[0, :3, :3].T
     # As far back as the ears the head lies behind the eyes; depths are taken from there.
@@ -190,6 +191,13 @@ def raise_scalp(head: HeadModel, identity: Identity, state: HeadState, camera: C
     world = (moved * share[:, None]) @ camera.viewmats[0, :3, :3]
     turned = axis_angle_to_matrix(state.neck[0]) @ axis_angle_to_matrix(state.head[0])
     return Identity(identity.shape, identity.offsets + world @ turned)
+
+
+def _along_edges(pixels: Float[Tensor, "V 2"], faces: Int[Tensor, "F 3"]) -> Float[Tensor, "P 2"]:
+    """Give points along the edges of triangles: at the vertices alone, a coarse mesh seems smaller than it is."""
+    corners = pixels[faces]
+    along = torch.arange(5)[:, None, None, None] / 5
+    return torch.lerp(corners, corners.roll(-1, dims=1), along).reshape(-1, 2)
 
 
 def _outline_ratio(around: Float[np.ndarray, "P 2"], centre: Float[np.ndarray, "2"], alpha: Float[np.ndarray, "H W"]):

@@ -82,33 +82,43 @@ def train(
 ) -> Iterator[Event]:
     """Train `avatar` in place and tell how it goes; the last event carries it.
 
-    Close the iterator to stop: the avatar stays as it is then. With a `folder`, checkpoints are kept there, and `resume`
-    goes on from the last one to the very result an uninterrupted run has had (on one kind of device).
+    Close the iterator to stop: the avatar stays as it is then. With a `folder`, checkpoints are kept there, one more is
+    written when the iterator is closed, and `resume` goes on from the last to the very result an uninterrupted run has
+    had (on one kind of device).
     Raises InputError if the folder belongs to another run, PriorError if the prior gives unusable frames.
     """
     run = Run(avatar, portrait, prior, config, accelerator, motions)
     state, schedule = run.state, run.scene.curriculum
+    keeps = folder is not None and accelerator.is_main_process
     if folder is not None and resume and (checkpoint := latest_checkpoint(folder)) is not None:
         load_checkpoint(checkpoint, state, settings=run.settings)
         yield run.event(f"resumed at iteration {state.iteration}")
-    while state.iteration < run.iterations:
-        k = state.iteration
-        if (clip := run.due_clip()) is not None:
-            yield run.event(f"regenerating clip {schedule.clips[clip].name}")
-            before, after = run.regenerate_clip(clip)
-            yield run.event(f"regenerated clip {schedule.clips[clip].name}", clip_before=before, clip=after)
-        run.step()
-        if state.density.due(k, run.iterations):
-            change = state.density.apply(avatar, run.optimizer)
-            log.info("iteration %d: %d cloned, %d split, %d pruned", k, change.cloned, change.split, change.pruned)
-        state.iteration += 1
-        if folder is not None and run.every("checkpoint", config.checkpoint_s) and accelerator.is_main_process:
-            yield run.event("saved", avatar=avatar, checkpoint=run.save(folder))
-        if run.every("preview", config.preview_s):
-            yield run.event(preview=run.scene.preview(avatar, run.elapsed_s))
-        elif run.every("report", config.report_s):
-            yield run.event()
-    final = run.save(folder) if folder is not None and accelerator.is_main_process else None
+    try:
+        while state.iteration < run.iterations:
+            k, redrawn = state.iteration, None
+            if (clip := run.due_clip()) is not None:
+                name = schedule.clips[clip].name
+                yield run.event(f"regenerating clip {name}")
+                redrawn = run.regenerate_clip(clip)
+            run.step()
+            if state.density.due(k, run.iterations):
+                change = state.density.apply(avatar, run.optimizer)
+                log.info("iteration %d: %d cloned, %d split, %d pruned", k, change.cloned, change.split, change.pruned)
+            state.iteration += 1
+            if redrawn is not None:
+                yield run.event(f"regenerated clip {name}", clip_before=redrawn[0], clip=redrawn[1])
+            if keeps and run.every("checkpoint", config.checkpoint_s):
+                yield run.event("saved", avatar=avatar, checkpoint=run.save(folder))
+            if run.every("preview", config.preview_s):
+                yield run.event(preview=run.scene.preview(avatar, run.elapsed_s))
+            elif run.every("report", config.report_s):
+                yield run.event()
+    except GeneratorExit:
+        # Every event is told between two iterations, so what is saved here is whole.
+        if keeps:
+            run.save(folder)
+        raise
+    final = run.save(folder) if keeps else None
     preview = run.scene.preview(avatar, 0.0)
     yield run.event("done", stage="done", preview=preview, avatar=avatar, checkpoint=final)
 
@@ -278,7 +288,7 @@ class Run:
             iteration=state.iteration,
             iterations=self.iterations,
             elapsed_s=self.elapsed_s,
-            remaining_s=self.remaining_s(),
+            remaining_s=0.0 if stage == "done" else self.remaining_s(),
             message=message,
             losses=tuple((name, float(value.detach())) for name, value in self.losses.items()),
             splats=len(state.avatar),
