@@ -33,7 +33,7 @@ class DensityConfig:
     split_above: float = field(default=0.003, metadata={"help": "larger splats split, smaller are cloned, metres"})
     opacity: float = field(default=0.005, metadata={"help": "fainter splats are removed", "range": (0.0, 0.5)})
     largest: float = field(default=0.05, metadata={"help": "larger splats are removed, metres", "range": (0.001, 1.0)})
-    growth: float = field(default=1.3, metadata={"help": "never more splats than this many times the first", "range": (1.0, 10.0)})
+    growth: float = field(default=1.3, metadata={"help": "most splats, in times of the first number", "range": (1.0, 10.0)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class CurriculumConfig:
     frames: int = field(default=16, metadata={"help": "n_f, frames of a clip", "range": (1, 128)})
     relaxed_from: int = field(default=5_000, metadata={"help": "k_s, iteration at which the relaxed clips join"})
     exaggerated_from: int = field(default=8_000, metadata={"help": "iteration after which the exaggerated clips join"})
-    unroll_every: int = field(default=300, metadata={"help": "d_s, iterations per step of the camera path", "range": (1, 100_000)})
+    unroll_every: int = field(default=300, metadata={"help": "d_s, iterations per step of the camera path", "range": (1, 9999)})
     update_every: int = field(default=30, metadata={"help": "iterations between regenerated clips", "range": (1, 1000)})
     # Ours: the paper shows side views but gives no angle; past 75 degrees a portrait video model has seen little.
     max_yaw: float = field(default=75.0, metadata={"help": "how far round the camera goes, degrees", "range": (0.0, 120.0)})

@@ -89,13 +89,13 @@ def train(
     """
     run = Run(avatar, portrait, prior, config, accelerator, motions)
     state, schedule = run.state, run.scene.curriculum
-    keeps = folder is not None and accelerator.is_main_process
+    kept = folder if accelerator.is_main_process else None
     if folder is not None and resume and (checkpoint := latest_checkpoint(folder)) is not None:
         load_checkpoint(checkpoint, state, settings=run.settings)
         yield run.event(f"resumed at iteration {state.iteration}")
     try:
         while state.iteration < run.iterations:
-            k, redrawn = state.iteration, None
+            k, redrawn, name = state.iteration, None, ""
             if (clip := run.due_clip()) is not None:
                 name = schedule.clips[clip].name
                 yield run.event(f"regenerating clip {name}")
@@ -107,18 +107,18 @@ def train(
             state.iteration += 1
             if redrawn is not None:
                 yield run.event(f"regenerated clip {name}", clip_before=redrawn[0], clip=redrawn[1])
-            if keeps and run.every("checkpoint", config.checkpoint_s):
-                yield run.event("saved", avatar=avatar, checkpoint=run.save(folder))
+            if kept is not None and run.every("checkpoint", config.checkpoint_s):
+                yield run.event("saved", avatar=avatar, checkpoint=run.save(kept))
             if run.every("preview", config.preview_s):
                 yield run.event(preview=run.scene.preview(avatar, run.elapsed_s))
             elif run.every("report", config.report_s):
                 yield run.event()
     except GeneratorExit:
         # Every event is told between two iterations, so what is saved here is whole.
-        if keeps:
-            run.save(folder)
+        if kept is not None:
+            run.save(kept)
         raise
-    final = run.save(folder) if keeps else None
+    final = run.save(kept) if kept is not None else None
     preview = run.scene.preview(avatar, 0.0)
     yield run.event("done", stage="done", preview=preview, avatar=avatar, checkpoint=final)
 
