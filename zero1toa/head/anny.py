@@ -28,11 +28,13 @@ from zero1toa.types import PARTS, InputError, Surface
 
 log = logging.getLogger(__name__)
 
-FORMAT = 5  # raise it when the built tensors change, so that stale caches are built again
+FORMAT = 7  # raise it when the built tensors change, so that stale caches are built again
 METRES = 0.1  # MakeHuman's unit is the decimetre
 # Cut lines in decimetres of the base mesh, whose collar bones lie at y = 5.6: a jacket needs the upper chest, no arms.
 CHEST, ARMPIT = 4.05, 2.3
-JAW_FOLLOWS_LIP, LOWER_TEETH_REST, UPPER_TEETH_REST = 1.35, (0.0, -0.03, -0.01), (0.0, -0.045, 0.0)
+# Where the rows of teeth rest, in decimetres, and how much of their height is left; see `_furnish_mouth`.
+LOWER_TEETH_REST, UPPER_TEETH_REST, CROWN = (0.0, -0.03, -0.01), (0.0, -0.055, 0.0), 0.6
+JAW_FOLLOWS_LIP, TONGUE_REST, TONGUE_FOLLOWS_JAW = 1.35, (0.0, -0.04, -0.03), 0.55
 ROOMS = ("cheek", "chin", "ears", "eyebrows", "eyes", "forehead", "head", "mouth", "neck", "nose")
 UNLIKE_A_HEAD = ("trunk", "breast", "head-trans", "neck-trans", "measure-neck-height")
 GROUPS = {
@@ -98,15 +100,8 @@ def build_tensors() -> dict[str, torch.Tensor]:
     base = BaseMesh()
     average, shapes = _shape_directions(base)
     actions = np.stack([base.target(base.actions / f"{name}.target") for name in ARKIT_NAMES])
-    # MakeHuman's jawOpen moves the lower front teeth by two thirds of what it moves the lower lip, so they would stand
-    # in an open mouth like a fence. Teeth and tongue follow the lip here, and both rows rest lower, where
-    # a slack mouth shows the edge of the upper one.
-    jaw = base.group_vertices("helper-lower-teeth") + base.group_vertices("helper-tongue")
-    jaws = [index for index, name in enumerate(ARKIT_NAMES) if name.startswith("jaw")]
-    actions[np.ix_(jaws, jaw)] *= JAW_FOLLOWS_LIP
-    average[base.group_vertices("helper-lower-teeth")] += LOWER_TEETH_REST
-    average[base.group_vertices("helper-upper-teeth")] += UPPER_TEETH_REST
     full = base.vertices + average
+    _furnish_mouth(base, full, actions)
     joint_rows = _joint_rows(base)
     faces, uv_faces, groups = _cut(base, full)
     kept, faces = np.unique(faces, return_inverse=True)
@@ -177,6 +172,28 @@ class BaseMesh:
         if len(rows):
             moved[rows[:, 0].astype(int)] = rows[:, 1:]
         return moved
+
+
+def _furnish_mouth(base: BaseMesh, full: np.ndarray, actions: np.ndarray) -> None:
+    """Move teeth and tongue, at rest and with the jaw, to where an open mouth shows them; changes both arrays.
+
+    MakeHuman's jawOpen moves the lower front teeth by two thirds of what it moves the lower lip, so they would stand in
+    an open mouth like a fence: they follow the lip here. Both rows rest lower, where a slack mouth shows the edge
+    of the upper one, and lose their roots, which come through narrow chins. The tongue's root follows its
+    tip most of the way down, or it would close the open mouth like a wall.
+    """
+    lower, upper = base.group_vertices("helper-lower-teeth"), base.group_vertices("helper-upper-teeth")
+    tongue = base.group_vertices("helper-tongue")
+    jaws = [index for index, name in enumerate(ARKIT_NAMES) if name.startswith("jaw")]
+    actions[np.ix_(jaws, lower + tongue)] *= JAW_FOLLOWS_LIP
+    opens = actions[ARKIT_NAMES.index("jawOpen")]
+    tip = opens[tongue][full[tongue, 2].argmax()]
+    opens[tongue] += TONGUE_FOLLOWS_JAW * (tip - opens[tongue])
+    full[lower, 1] = full[lower, 1].max() + CROWN * (full[lower, 1] - full[lower, 1].max())
+    full[upper, 1] = full[upper, 1].min() + CROWN * (full[upper, 1] - full[upper, 1].min())
+    full[lower] += LOWER_TEETH_REST
+    full[upper] += UPPER_TEETH_REST
+    full[tongue] += TONGUE_REST
 
 
 def _shape_directions(base: BaseMesh) -> tuple[Float[np.ndarray, "V 3"], Float[np.ndarray, "S V 3"]]:

@@ -33,7 +33,6 @@ EYES = (
 )  # fmt: skip
 OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409)
 INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415)
-EYES_AND_LIPS = (*EYES, *OUTER_LIPS, *INNER_LIPS)
 
 
 def landmark_weights() -> Float[np.ndarray, "478"]:
@@ -126,7 +125,8 @@ def _follow_landmarks(
     """Move the resting surface smoothly, parallel to the picture, so that its landmarks fall where they were found.
 
     Thin-plate interpolation in space; anchors hold the back of the head, the neck and the bust in place. What sits
-    inside the face moves as one piece: each eye with the landmarks around it, teeth and tongue with the lips.
+    inside the face keeps its form: each eye moves with the landmarks around it, teeth and tongue move and shrink together
+    with the jaws around them.
     """
     start = Identity(shape, torch.zeros_like(head.neutral_identity().offsets))
     straight = HeadState(state.expression, torch.zeros(1, 3), torch.zeros(1, 3), state.eyes)
@@ -146,19 +146,21 @@ def _follow_landmarks(
     values = np.concatenate([moves[trusted], np.zeros((len(anchors), 3))])
     spline = RBFInterpolator(known, values, kernel="thin_plate_spline", smoothing=2e-6)
     offsets = spline(vertices)
-    for part, rows in (("eyes", slice(468, 478)), ("teeth", None), ("tongue", None)):
-        for vertex_set in _sides(vertices, np.unique(faces[parts == part]), split=rows is not None):
-            near = np.linalg.norm(places[list(EYES_AND_LIPS)] - vertices[vertex_set].mean(0), axis=1) < 0.045
-            offsets[vertex_set] = moves[list(EYES_AND_LIPS)][near].mean(0) if near.any() else 0
+    eyes = np.unique(faces[parts == "eyes"])
+    for eye in (eyes[vertices[eyes, 0] > 0], eyes[vertices[eyes, 0] <= 0]):
+        if len(eye):
+            near = np.linalg.norm(places[list(EYES)] - vertices[eye].mean(0), axis=1) < 0.045
+            offsets[eye] = moves[list(EYES)][near].mean(0) if near.any() else 0
+    mouth = np.unique(faces[np.isin(parts, ("teeth", "tongue"))])
+    if len(mouth):
+        offsets[mouth] = _alike(vertices[mouth], offsets[mouth])
     return torch.from_numpy(offsets).float()
 
 
-def _sides(vertices: np.ndarray, rows: np.ndarray, *, split: bool) -> list[np.ndarray]:
-    """Split vertices into the left and the right piece, or keep them as one."""
-    if not split:
-        return [rows] if len(rows) else []
-    left = vertices[rows, 0] > 0
-    return [rows[left], rows[~left]]
+def _alike(points: Float[np.ndarray, "P 3"], moves: Float[np.ndarray, "P 3"]) -> Float[np.ndarray, "P 3"]:
+    """Give the moves that are nearest to given ones but only shift and scale."""
+    around, change = points - points.mean(0), moves - moves.mean(0)
+    return moves.mean(0) + around * (around * change).sum() / (around**2).sum()
 
 
 def raise_scalp(head: HeadModel, identity: Identity, state: HeadState, camera: Camera, alpha: Float[Tensor, "H W"]) -> Identity:
