@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from zero1toa.avatar.seed import SeedConfig, seed_avatar
-from zero1toa.geometry.camera import orbit_camera
+from zero1toa.geometry.camera import orbit_camera, project
 from zero1toa.head import load_head
 from zero1toa.priors.base import ClipRequest
 from zero1toa.priors.projection import ProjectionPrior
@@ -134,7 +134,7 @@ def test_projection_keeps_the_render_at_strength_zero_and_where_no_mesh_is(refer
 def test_the_first_avatar_shows_the_photo_and_stays_inside_its_outline(head, reference):
     state = head.rest_state()
     avatar = seed_avatar(
-        PhotoSurface(reference), head, head.neutral_identity(), state, SeedConfig(splats=12_000),
+        PhotoSurface(reference), head, head.neutral_identity(), state, SeedConfig(splats=20_000),
         torch.Generator().manual_seed(0),
     )  # fmt: skip
     drawn = rasterize(avatar.pose(state), reference.camera, background=torch.full((3,), 0.5))
@@ -157,3 +157,66 @@ def test_the_same_seed_gives_the_same_avatar(head, reference):
 
     assert np.array_equal(made(1), made(1))
     assert made(1).shape != made(2).shape or not np.array_equal(made(1), made(2))
+
+
+# ------------------------------------------------------------------------------------------------------------ hair
+
+HAIR = (0.15, 0.08, 0.05)
+
+
+@pytest.fixture(scope="module")
+def long_haired(head, reference) -> Reference:
+    """The same person with long hair: a dark cap above the brows and curtains on both sides down to the shoulders."""
+    image, alpha = reference.image.clone(), reference.alpha.clone()
+    pixels = project(head.landmarks(reference.vertices[None]), reference.camera)[0, :, :2]
+    brow, chin = pixels[105, 1].item(), pixels[152, 1].item()
+    left, right = pixels[234, 0].item(), pixels[454, 0].item()
+    y, x = torch.meshgrid(torch.arange(SIZE) + 0.5, torch.arange(SIZE) + 0.5, indexing="ij")
+    curtain = (y > brow) & (y < chin + 8) & (((x > left - 14) & (x < left + 2)) | ((x > right - 2) & (x < right + 14)))
+    cap = (alpha > 0) & (y < brow - 6)
+    image[curtain | cap] = torch.tensor(HAIR)
+    alpha[curtain] = 1.0
+    return replace(reference, image=image, alpha=alpha)
+
+
+def test_the_back_of_the_head_continues_the_hair_before_it(head, long_haired):
+    photo = PhotoSurface(long_haired)
+    assert photo.band is not None
+    back = (head.surface.parts == PARTS.index("scalp")) & (photo.normals[head.surface.faces][..., 2].mean(1) < -0.5)
+    face = back.nonzero()[:, 0]
+    color, trust = photo.colors(face, torch.full((len(face), 3), 1 / 3))
+    assert (color - torch.tensor(HAIR)).abs().max() < 0.1
+    assert 0.2 < trust.mean() < 0.5
+
+
+def test_a_bald_head_gets_no_hair(head, reference):
+    photo = PhotoSurface(reference)
+    back = (head.surface.parts == PARTS.index("scalp")) & (photo.normals[head.surface.faces][..., 2].mean(1) < -0.5)
+    face = back.nonzero()[:, 0]
+    color, _ = photo.colors(face, torch.full((len(face), 3), 1 / 3))
+    assert (color.mean(0) - torch.tensor(SKIN)).abs().max() < 0.15
+
+
+def test_long_hair_goes_round_behind_the_neck_and_stays_inside_the_outline(head, reference, long_haired):
+    state = head.rest_state()
+
+    def seen(reference: Reference, yaw: float) -> tuple[torch.Tensor, torch.Tensor]:
+        avatar = seed_avatar(
+            PhotoSurface(reference), head, head.neutral_identity(), state, SeedConfig(splats=20_000),
+            torch.Generator().manual_seed(0),
+        )  # fmt: skip
+        with torch.no_grad():
+            drawn = rasterize(avatar.pose(state), camera_at(yaw), background=torch.full((3,), 0.5))
+        return drawn.color[0], drawn.alpha[0]
+
+    column, row = project(head.landmarks(head.template[None]), camera_at(180.0))[0, 152, :2].long().tolist()
+
+    def unlike_hair(reference: Reference) -> float:
+        nape = seen(reference, 180.0)[0][row - 8 : row, column - 6 : column + 6]
+        return float((nape - torch.tensor(HAIR)).abs().mean())
+
+    assert unlike_hair(long_haired) < 0.5 * unlike_hair(reference)
+    from scipy.ndimage import distance_transform_edt
+
+    outside = torch.from_numpy(distance_transform_edt(long_haired.alpha.numpy() < 0.5) > 4)
+    assert seen(long_haired, 0.0)[1][outside].max() < 0.25

@@ -10,10 +10,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from zero1toa.avatar.hair import HairConfig, hair_layers
+from zero1toa.avatar.layer import Layer, discs
 from zero1toa.avatar.rigged import Avatar
 from zero1toa.geometry.camera import center, project, unproject
-from zero1toa.geometry.mesh import face_areas, face_frames, face_normals, on_surface
-from zero1toa.geometry.rotation import matrix_to_quaternion
+from zero1toa.geometry.mesh import face_areas, face_normals, on_surface
 from zero1toa.head.base import HeadModel
 from zero1toa.render.photo import PhotoSurface
 from zero1toa.types import PARTS, HeadState, Identity
@@ -24,10 +25,7 @@ class SeedConfig:
     """How finely the first avatar is laid."""
 
     splats: int = field(default=75_000, metadata={"help": "splats to start with, about", "range": (2_000, 200_000)})
-    hair_layers: int = field(default=4, metadata={"help": "splats through the hair behind each pixel", "range": (1, 7)})
-    hair_thickness: float = field(
-        default=0.03, metadata={"help": "half the depth of hair beside the head, metres", "range": (0.0, 0.1)}
-    )
+    hair: HairConfig = field(default_factory=HairConfig)
 
 
 # Distance between neighbouring splats on each part of the resting surface, in metres, for a budget of 75,000. Lids, lips
@@ -36,18 +34,6 @@ SPACING = {
     "skin": 0.0024, "scalp": 0.0042, "lips": 0.0013, "eyelids": 0.0012, "eyes": 0.0013, "teeth": 0.0013, "tongue": 0.003,
     "mouth": 0.003, "neck": 0.0036, "bust": 0.008,
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class _Splats:
-    """World-space splats in the portrait's pose and the triangles they will live on."""
-
-    face: Int[Tensor, "N"]
-    means: Float[Tensor, "N 3"]
-    quats: Float[Tensor, "N 4"]
-    scales: Float[Tensor, "N 3"]
-    opacities: Float[Tensor, "N"]
-    colors: Float[Tensor, "N 3"]
 
 
 def seed_avatar(
@@ -66,13 +52,14 @@ def seed_avatar(
     """
     matte = photo.reference.alpha
     stride = float(np.sqrt((matte > 0.5).sum().item() / (config.splats * 0.27)))
+    coarseness = (75_000 / config.splats) ** 0.5
     pixels = _pixel_grid(matte, stride)
     layers = [
         _seen_splats(photo, pixels, stride),
-        _surface_splats(photo, (75_000 / config.splats) ** 0.5, generator),
-        *_hair_splats(photo, pixels, stride, config, generator),
+        _surface_splats(photo, coarseness, generator),
+        *hair_layers(photo, pixels, stride, coarseness, config.hair, generator),
     ]
-    splats = _Splats(*(torch.cat([getattr(layer, name) for layer in layers]) for name in _Splats.__slots__))
+    splats = Layer(*(torch.cat([getattr(layer, name) for layer in layers]) for name in Layer.__slots__))
     return Avatar.bind(
         head, identity, state, face=splats.face, means=splats.means, quats=splats.quats, scales=splats.scales,
         opacities=splats.opacities, colors=splats.colors,
@@ -90,7 +77,7 @@ def _pixel_grid(matte: Float[Tensor, "H W"], stride: float) -> Float[Tensor, "P 
     return torch.stack([x[inside], y[inside]], -1)
 
 
-def _seen_splats(photo: PhotoSurface, pixels: Float[Tensor, "P 2"], stride: float) -> _Splats:
+def _seen_splats(photo: PhotoSurface, pixels: Float[Tensor, "P 2"], stride: float) -> Layer:
     """Lay one splat on the mesh under every pixel of the grid, as large as the grid's spacing seen from the camera."""
     x, y = pixels.long().unbind(-1)
     face = photo.fragments.face[0, y, x].long()
@@ -105,10 +92,10 @@ def _seen_splats(photo: PhotoSurface, pixels: Float[Tensor, "P 2"], stride: floa
     keep = (normals * view).sum(-1) > 0.35
     color, alpha = photo.reference.image[y, x], photo.reference.alpha[y, x].clamp(0.05, 0.95)
     means, face, spacing, normals, color, alpha = (t[keep] for t in (means, face, spacing, normals, color, alpha))
-    return _discs(photo, face, means, spacing * 0.55, color, alpha, normals)
+    return discs(photo, face, means, spacing * 0.55, color, alpha, normals)
 
 
-def _surface_splats(photo: PhotoSurface, coarseness: float, generator: torch.Generator) -> _Splats:
+def _surface_splats(photo: PhotoSurface, coarseness: float, generator: torch.Generator) -> Layer:
     """Line the whole surface evenly, just under the skin: sides, back, closed mouth, folded eyelids."""
     vertices, faces = photo.reference.vertices, photo.faces
     face, barycentric, spacing = _even_samples(photo, coarseness, generator)
@@ -125,7 +112,7 @@ def _surface_splats(photo: PhotoSurface, coarseness: float, generator: torch.Gen
     # slopes; the lining of the mouth stays clear of the cheeks from inside.
     lift = torch.where(photo.parts[face] == PARTS.index("mouth"), 0.002, -0.0003 - 0.0015 * confidence)[:, None]
     opacity = torch.full((len(face),), 0.95)
-    return _discs(photo, face, means + lift * normals, spacing * 0.75, color, opacity, normals)
+    return discs(photo, face, means + lift * normals, spacing * 0.75, color, opacity, normals)
 
 
 def _even_samples(
@@ -165,92 +152,3 @@ def _into_outline(photo: PhotoSurface, points: Float[Tensor, "N 3"]) -> tuple[Fl
         inside = inside & (alpha[y.clamp(0, height - 1), x.clamp(0, width - 1)] > 0.6)
         points = torch.where(inside[:, None], points, torch.lerp(points, middle, 0.025))
     return points, inside
-
-
-def _hair_splats(
-    photo: PhotoSurface, pixels: Float[Tensor, "P 2"], stride: float, config: SeedConfig, generator: torch.Generator
-) -> list[_Splats]:
-    """Lay the person's pixels that are off the mesh: hair, hats, clothes.
-
-    Their depth continues that of the mesh's nearest outline: of the head above the chin, of neck and bust below it.
-    Behind each pixel lie several splats, up to a thickness that closes at the rim, so that hair has body when the head
-    turns. Each is bound to the nearest triangle of scalp, neck or bust, and never to the face: hair follows the head,
-    clothes follow the shoulders, and neither follows the jaw.
-    """
-    from scipy.ndimage import distance_transform_edt
-    from scipy.spatial import KDTree
-
-    covered = (photo.fragments.face[0] >= 0).numpy()
-    x, y = pixels.long().unbind(-1)
-    off = ~torch.from_numpy(covered)[y, x]
-    x, y, pixels = x[off], y[off], pixels[off]
-    if len(pixels) == 0:
-        return []
-    rim = distance_transform_edt(photo.reference.alpha.numpy() > 0.4)
-    focal = photo.reference.camera.intrinsics[0, 0, 0].item()
-    middle = _outline_depth(photo)[y, x]
-    spacing = stride * middle / focal
-    half = (torch.from_numpy(rim).float()[y, x] * middle / focal).clamp_max(config.hair_thickness)
-
-    anchors = torch.isin(photo.parts, torch.tensor([PARTS.index(part) for part in ("scalp", "neck", "bust")]))
-    anchors = anchors.nonzero()[:, 0]
-    origins, _, _ = face_frames(photo.reference.vertices, photo.faces)
-    tree = KDTree(origins[anchors].numpy())
-    toward = normalize(photo.reference.camera.viewmats[0, 2, :3], dim=0)
-    alpha = photo.reference.alpha[y, x].clamp(0.05, 0.95)
-    layers = []
-    for layer in range(config.hair_layers):
-        # The first lies on the front of the hair; the others lie anywhere behind and are as deep as it takes to fill it.
-        first = layer == 0
-        shift = torch.full((len(half),), -0.5) if first else torch.rand(len(half), generator=generator) * 1.6 - 0.3
-        lifted = middle + shift * half
-        means = unproject(torch.cat([pixels, lifted[:, None]], -1)[None], photo.reference.camera)[0]
-        bound = anchors[torch.from_numpy(tree.query(means.numpy())[1])]
-        normals = (-toward).expand(len(means), 3)
-        color, radius = photo.reference.image[y, x], spacing * 0.6
-        depth = radius * 0.5 if first else (half / config.hair_layers).maximum(radius)
-        layers.append(_discs(photo, bound, means, radius, color, alpha, normals, depth))
-    return layers
-
-
-def _outline_depth(photo: PhotoSurface) -> Float[Tensor, "H W"]:
-    """Continue the depth of the mesh beyond its outline: the head's above the mouth, below it the farther of head and body.
-
-    A collar that rises beside the jaw belongs around the neck, not on the chin.
-    """
-    from scipy.ndimage import distance_transform_edt, gaussian_filter
-
-    face = photo.fragments.face[0].long()
-    part = torch.where(face >= 0, photo.parts[face.clamp_min(0)], -1)
-    body = torch.isin(part, torch.tensor([PARTS.index("neck"), PARTS.index("bust")]))
-    head = (face >= 0) & ~body
-    rows = torch.arange(len(face), dtype=torch.float32)[:, None]
-    fields = []
-    for region in (head, body):
-        if not region.any():
-            region = face >= 0
-        row, column = np.asarray(distance_transform_edt(~region.numpy(), return_distances=False, return_indices=True))
-        fields.append(torch.from_numpy(gaussian_filter(photo.fragments.depth[0].numpy()[row, column], 6)))
-    top, chin = photo.face_rows()
-    below = ((rows - chin) / (0.25 * (chin - top)) + 1.0).clamp(0, 1)
-    return torch.lerp(fields[0], torch.maximum(fields[0], fields[1]), below.expand_as(fields[0]))
-
-
-def _discs(
-    photo: PhotoSurface,
-    face: Int[Tensor, "N"],
-    means: Float[Tensor, "N 3"],
-    radius: Float[Tensor, "N"],
-    color: Float[Tensor, "N 3"],
-    opacity: Float[Tensor, "N"],
-    normals: Float[Tensor, "N 3"],
-    depth: Float[Tensor, "N"] | None = None,
-) -> _Splats:
-    """Make round splats that face along their normals, flat ones unless a depth is given."""
-    _, rotation, _ = face_frames(photo.reference.vertices, photo.faces)
-    along = rotation[face][:, :, 0]
-    across = normalize(torch.linalg.cross(normals, along), dim=-1, eps=1e-6)
-    along = torch.linalg.cross(across, normals)
-    quats = matrix_to_quaternion(torch.stack([along, across, normals], -1))
-    scales = torch.stack([radius, radius, 0.2 * radius if depth is None else depth], -1)
-    return _Splats(face, means, quats, scales, opacity, color.clamp(0.0, 1.0))

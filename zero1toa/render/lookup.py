@@ -51,17 +51,51 @@ def _weight(image, depth, views, a, b, c, wa, wb, wc, tolerance, grazing, head_o
     return facing * _pixel(image, x, y, 3), x, y
 
 
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _fold(value, low, high):
+    """Bring a number between two others as two mirrors would."""
+    width = high - low
+    phase = (value - low) % (2.0 * width)
+    return low + (phase if phase < width else 2.0 * width - phase)
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _combed(vertices, a, b, c, wa, wb, wc, band):
+    """Say at which pixel the photo shows hair like that of a point of the scalp, and whether in the same direction.
+
+    See `zero1toa.render.hair`.
+    """
+    numbers, radii, centre, axes = band
+    right = up = backward = 0.0
+    for k in range(3):
+        away = wa * vertices[a, k] + wb * vertices[b, k] + wc * vertices[c, k] - centre[k]
+        right += axes[0, k] * away
+        up += axes[1, k] * away
+        backward += axes[2, k] * away
+    # From straight down over the left and the top of the picture to straight down again.
+    straight = math.atan2(right, up) + math.pi
+    angle = _fold(straight, numbers[2], numbers[3])
+    before = 1.0 - _ramp(abs(straight - angle), 0.05, 0.2)
+    behind = math.atan2(-backward, math.hypot(right, up)) * numbers[4]
+    row = min(int(angle / (2.0 * math.pi) * len(radii)), len(radii) - 1)
+    radius = _fold(radii[row, 1] - abs(behind), radii[row, 0], radii[row, 1])
+    return numbers[0] - radius * math.sin(angle), numbers[1] + radius * math.cos(angle), before
+
+
 @njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
 def look_up(
-    face, barycentric, faces, mirror, tolerance, scalp, hidden, views, fill, image, depth, angles, trusts, color, trust
-):
+    face, barycentric, faces, mirror, tolerance, scalp, hairy, hidden, views, fill, image, depth, angles, trusts, vertices,
+    band, color, trust,
+):  # fmt: skip
     """Fill `color` (P, 3) and `trust` (P) for points given by `face` (P) and `barycentric` (P, 3).
 
-    `image` (H, W, 5) is colour, matte and hair; `views` (V, 4) is pixel, depth and cosine of every vertex; `angles` are
-    the cosines between which a texel starts to count and counts in full; `trusts` those of mirrored and seen-through.
+    `image` (H, W, 4) is colour and matte; `views` (V, 4) is pixel, depth and cosine of every vertex; `angles` are the
+    cosines between which a texel starts to count and counts in full; `trusts` those of mirrored and combed colours;
+    `band` tells where the photo shows hair, which vertices continue as far as they are `hairy` (V): those of `scalp`
+    triangles in every direction, others where there is hair before them.
     """
     grazing, head_on = angles
-    mirrored, through = trusts
+    mirrored, combed = trusts
     for p in prange(len(face)):
         f = face[p]
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
@@ -71,11 +105,13 @@ def look_up(
         seen, x, y = _weight(image, depth, views, a, b, c, wa, wb, wc, tolerance[f], grazing, head_on)
         best = seen
         if seen < 0.98:
-            if scalp[f]:
-                hair = _pixel(image, x, y, 4)
+            hair = wa * hairy[a] + wb * hairy[b] + wc * hairy[c]
+            if hair > 0.0:
+                hx, hy, before = _combed(vertices, a, b, c, wa, wb, wc, band)
+                hair = hair if scalp[f] else hair * before
                 for k in range(3):
-                    color[p, k] += hair * (_pixel(image, x, y, k) - color[p, k])
-                best = max(best, hair * through)
+                    color[p, k] += hair * (_pixel(image, hx, hy, k) - color[p, k])
+                best = max(best, hair * combed)
             if not hidden[f]:
                 a, b, c = mirror[a], mirror[b], mirror[c]
                 other, mx, my = _weight(image, depth, views, a, b, c, wa, wb, wc, tolerance[f], grazing, head_on)

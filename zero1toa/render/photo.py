@@ -1,7 +1,7 @@
 """What one photo knows about a surface: the colour of every point of the mesh, and how far to trust it.
 
 A point that the photo sees head-on has the colour of its pixel. One that it does not see borrows from its mirror
-twin on the other side of the face; the back of a head of hair borrows from the hair in front of it; what is left
+twin on the other side of the face; the back of a head of hair mirrors the hair in front (see `hair`); what is left
 is filled in along the surface, from vertex to vertex. Inpainting on the mesh itself instead of in a texture has no
 seams and needs no unwrapping.
 """
@@ -16,6 +16,7 @@ from torch.nn.functional import avg_pool2d, grid_sample, max_pool2d, normalize
 
 from zero1toa.geometry.camera import center, project
 from zero1toa.geometry.mesh import vertex_normals
+from zero1toa.render.hair import NO_HAIR, SKULL_BEHIND_EYES, HairBand, find_hair_band
 from zero1toa.render.mesh import rasterize_mesh
 from zero1toa.types import PARTS, Reference
 
@@ -24,8 +25,10 @@ from zero1toa.types import PARTS, Reference
 SEEN_WITHIN, SEEN_WITHIN_FOLDS = 0.005, 0.0005
 # Cosines between surface normal and view at which a texel starts to count, and counts in full.
 GRAZING, HEAD_ON = 0.15, 0.45
-# A mirrored colour is lit from the wrong side, one seen through the head is hair like that hair; both beat a fill.
-MIRRORED, THROUGH = 0.6, 0.35
+# A mirrored colour is lit from the wrong side, hair from before the outline is hair like that behind; both beat a fill.
+MIRRORED, COMBED = 0.6, 0.35
+# How far behind the eyes hair may begin, and how far below them it ends on the skin of the model, in metres.
+BEHIND_TEMPLES, BELOW_EARS = (0.02, 0.04), (0.05, 0.08)
 # Colours of what a closed mouth hides, in the shade of lips and in the light of a face as bright as `SKIN_LUMA`.
 HIDDEN = {"teeth": (0.72, 0.67, 0.61), "tongue": (0.52, 0.27, 0.27), "mouth": (0.20, 0.08, 0.08), "eyes": (0.82, 0.80, 0.79)}
 SKIN_LUMA = 0.62
@@ -50,9 +53,12 @@ class PhotoSurface:
         self.tolerance = torch.where(torch.isin(self.parts, folds), SEEN_WITHIN_FOLDS, SEEN_WITHIN)
         self.scalp = self.parts == PARTS.index("scalp")
         self.hidden = torch.isin(self.parts, torch.tensor([PARTS.index(part) for part in ("teeth", "tongue", "mouth")]))
+        self.unlike_skin = self._pixels_unlike_skin()
         self.hair = self._hair_pixels()
-        # Colour, matte and hair side by side, so that a point is looked up once.
-        self.lookup = torch.cat([reference.image, self.matte[..., None], self.hair[..., None]], -1)
+        self.band = self._hair_band()
+        self.hairy = self._hairy_vertices()
+        # Colour and matte side by side, so that a point is looked up once.
+        self.lookup = torch.cat([reference.image, self.matte[..., None]], -1)
         self.fill = self._fill_vertices()
 
     def colors(
@@ -64,9 +70,10 @@ class PhotoSurface:
         color, trust = torch.empty(len(face), 3), torch.empty(len(face))
         look_up(
             face.cpu().numpy(), as_floats(barycentric), self.faces.cpu().numpy(), self.reference.surface.mirror.cpu().numpy(),
-            as_floats(self.tolerance), self.scalp.numpy(), self.hidden.numpy(), as_floats(self.vertex_views),
-            as_floats(self.fill), as_floats(self.lookup), as_floats(self.fragments.depth[0]),
-            (GRAZING, HEAD_ON), (MIRRORED, THROUGH), color.numpy(), trust.numpy(),
+            as_floats(self.tolerance), self.scalp.numpy(), as_floats(self.hairy), self.hidden.numpy(),
+            as_floats(self.vertex_views), as_floats(self.fill), as_floats(self.lookup), as_floats(self.fragments.depth[0]),
+            (GRAZING, HEAD_ON), (MIRRORED, COMBED), as_floats(self.reference.vertices),
+            (self.band or NO_HAIR).as_arrays(), color.numpy(), trust.numpy(),
         )  # fmt: skip
         return color.to(barycentric), trust.to(barycentric)
 
@@ -88,19 +95,73 @@ class PhotoSurface:
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         return self.fragments.depth[0][y.clamp(0, height - 1), x.clamp(0, width - 1)] * inside
 
-    def _hair_pixels(self) -> Float[Tensor, "H W"]:
-        """Mark where the photo shows hair (or a hat): the person off the mesh above the chin, and the scalp."""
+    def _parts_seen(self) -> Int[Tensor, "H W"]:
+        """Give the part that each pixel shows; -1 off the mesh."""
         face = self.fragments.face[0].long()
-        part = torch.where(face >= 0, self.parts[face.clamp_min(0)], -1)
-        _, chin = self.face_rows()
-        above = torch.arange(len(part))[:, None] < chin
-        off_mesh = (part < 0) & above
-        return self.matte * (off_mesh | (part == PARTS.index("scalp"))).float()
+        return torch.where(face >= 0, self.parts[face.clamp_min(0)], -1)
+
+    def _pixels_unlike_skin(self) -> Float[Tensor, "H W"] | None:
+        """Mark what has the colours of the outline above the brows, hair mostly, and not those of the cheeks.
+
+        None if these do not differ, as for bald people, or show too little.
+        """
+        part = self._parts_seen()
+        top, chin = self.face_rows()
+        rows, columns = torch.meshgrid(*(torch.arange(length) for length in part.shape), indexing="ij")
+        beside = (columns - self.vertex_views[self._of_part("lips"), 0].mean()).abs() / (chin - top)
+        brows = (2 * top + chin) / 3
+        from_rim = _distance_inside(self.reference.alpha) / (chin - top)
+        above = self.reference.image[(from_rim > 0.02) & (from_rim < 0.1) & (rows < brows)]
+        skin = part == PARTS.index("skin")
+        cheeks = self.reference.image[skin & (beside < 0.25) & (rows > (top + chin) / 2) & (rows < chin)]
+        return _more_like(self.reference.image, above, cheeks) if min(len(above), len(cheeks)) >= 50 else None
+
+    def _hair_pixels(self) -> Float[Tensor, "H W"]:
+        """Mark where the photo shows hair (or a hat) above the chin.
+
+        The head model's hairline is nobody's own, so colour decides; where it cannot, the model's scalp and what stands
+        off the mesh.
+        """
+        part = self._parts_seen()
+        may_be = (part < 0) | (part == PARTS.index("scalp"))
+        above = torch.arange(len(part))[:, None] < self.face_rows()[1]
+        if self.unlike_skin is None:
+            return self.matte * (may_be & above).float()
+        return self.matte * ((may_be | (part == PARTS.index("skin"))) & above).float() * self.unlike_skin
+
+    def _hair_band(self) -> HairBand | None:
+        """Measure the band of hair around the face."""
+        top, chin = self.face_rows()
+        eyes = self._of_part("eyes")
+        viewmat = self.reference.camera.viewmats[0, :3, :3]
+        between = self.reference.vertices[eyes].mean(0)
+        return find_hair_band(
+            self.reference.alpha, self.hair,
+            middle=torch.stack([self.vertex_views[eyes, 0].mean(), torch.tensor((top + chin) / 2)]),
+            face_height=chin - top,
+            centre=between + SKULL_BEHIND_EYES * viewmat[2],
+            axes=viewmat * torch.tensor([[1.0], [-1.0], [-1.0]]),
+        )  # fmt: skip
+
+    def _hairy_vertices(self) -> Float[Tensor, "V"]:
+        """Say how far vertices may be hair: the scalp is, and so are the sides of the head behind the temples."""
+        if self.band is None:
+            return torch.zeros(len(self.reference.vertices))
+        rest, eyes = self.reference.rest_vertices, self._of_part("eyes")
+        behind = rest[eyes, 2].mean() - rest[:, 2]
+        below = rest[eyes, 1].mean() - rest[:, 1]
+        sides = _ramp(behind, *BEHIND_TEMPLES) * (1 - _ramp(below, *BELOW_EARS)) * self._of_part("skin")
+        return torch.maximum(sides, self._of_part("scalp").float())
 
     def face_rows(self) -> tuple[float, float]:
-        """Give the pixel rows between which the skin of the face lies."""
-        skin = torch.isin(self.parts, torch.tensor([PARTS.index(part) for part in ("skin", "lips", "eyelids")]))
-        rows = project(self.reference.vertices[None], self.reference.camera)[0, self.faces[skin].unique(), 1]
+        """Give the pixel rows of the forehead's top and the chin's bottom, by the proportions of faces."""
+        rest = self.reference.rest_vertices
+        eyes, lips = (rest[self._of_part(part)].mean(0) for part in ("eyes", "lips"))
+        # Leonardo's thirds: from the eyes up to the hairline and from the lips down to the chin, in eye-to-lip lengths.
+        length = eyes[1] - lips[1]
+        front = self._of_part("skin") & (rest[:, 2] > eyes[2] - 0.03)
+        front &= (rest[:, 1] < eyes[1] + 1.1 * length) & (rest[:, 1] > lips[1] - 0.8 * length)
+        rows = self.vertex_views[front, 1]
         return rows.min().item(), rows.max().item()
 
     def _fill_vertices(self) -> Float[Tensor, "V 3"]:
@@ -116,9 +177,6 @@ class PhotoSurface:
             color[self.faces[:, corner]] = better
             weight[self.faces[:, corner]] = torch.where(how >= 0.3, how, mirror_how * MIRRORED)
         default, inside = self._defaults(color, weight)
-        unseen = (weight < 0.3) & self._of_part("scalp")
-        combed, combed_weight = self._combed(unseen)
-        color[unseen], weight[unseen] = combed, combed_weight
         # What hides under a raised lid is skin: lashes and their shadow must not spread over it.
         shadowed = self._of_part("eyelids") & (color.mean(-1) < 0.8 * default.mean(-1))
         weight = torch.where(inside | shadowed, 0.0, weight)
@@ -129,22 +187,6 @@ class PhotoSurface:
         marked = torch.zeros(len(self.reference.vertices), dtype=torch.bool)
         marked[self.faces[self.parts == PARTS.index(part)].unique()] = True
         return marked
-
-    def _combed(self, rows: Bool[Tensor, "V"]) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P"]]:
-        """Colour the unseen scalp with the hair that lies outwards of it in the photo, as if combed back from there."""
-        pixels = self.vertex_views[rows, :2]
-        top, chin = self.face_rows()
-        middle = torch.stack([self.vertex_views[self._of_part("eyes"), 0].mean(), torch.tensor((top + chin) / 2)])
-        away = pixels - middle
-        # Below the ears there is no hair to comb from: what lies there is combed from the side.
-        away = normalize(torch.stack([away[:, 0], away[:, 1].clamp_max(0.3 * (chin - top))], -1), dim=-1)
-        steps = torch.linspace(0, 1.2, 60) * (chin - top)
-        path = middle + away[:, None] * steps[:, None]
-        looked_up = _sample(torch.cat([self.reference.image, self.hair[..., None]], -1), path.flatten(0, 1))
-        looked_up = looked_up.view(len(pixels), -1, 4)
-        weight = looked_up[..., 3:].pow(2)
-        total = weight.sum(1)
-        return (looked_up[..., :3] * weight).sum(1) / total.clamp_min(1e-6), 0.3 * (total[:, 0] > 1)
 
     def _defaults(self, color: Tensor, weight: Tensor) -> tuple[Float[Tensor, "V 3"], Bool[Tensor, "V"]]:
         """Give each vertex the typical colour of its part, and mark those inside the mouth, where no colour spreads."""
@@ -165,6 +207,29 @@ class PhotoSurface:
         inside = torch.isin(vertex_part, torch.tensor([PARTS.index(part) for part in ("teeth", "tongue", "mouth")]))
         default[inside] *= (1.2 - depth[inside, None] / 0.06).clamp(0.25, 1.0)
         return default, inside
+
+
+def _more_like(
+    image: Float[Tensor, "H W 3"], ours: Float[Tensor, "P 3"], theirs: Float[Tensor, "Q 3"]
+) -> Float[Tensor, "H W"] | None:
+    """Say from 0 to 1 whether pixels are more like the colours of one group than of another; None if these look alike.
+
+    Fisher's discriminant: the groups' means under their pooled covariance.
+    """
+    spread = (torch.cov(ours.T) + torch.cov(theirs.T)) / 2 + 1e-3 * torch.eye(3)
+    apart = ours.mean(0) - theirs.mean(0)
+    across = torch.linalg.solve(spread, apart)
+    if (apart * across).sum() < 1.5:
+        return None
+    position = ((image - theirs.mean(0)) @ across) / (apart * across).sum()
+    return _ramp(position, 0.3, 0.5)
+
+
+def _distance_inside(alpha: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:
+    """Give how many pixels every pixel of the person is from the outline; the picture's own border is none."""
+    from scipy.ndimage import distance_transform_edt
+
+    return torch.from_numpy(distance_transform_edt(alpha.numpy() > 0.5)).float()
 
 
 def _eroded(alpha: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:

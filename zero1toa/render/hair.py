@@ -1,0 +1,97 @@
+"""The hair that a photo shows, and a guess at the rest: what lies behind the outline mirrors what lies before it.
+
+Seen from the middle of the face, hair is a band between the hairline and the person's outline. The scalp behind the
+outline continues that band as a mirror would: strands meet themselves at the outline, so there is no seam, and the
+back of the head has the texture of hair instead of its mean colour. Directions in which the photo shows no hair, below
+the ears of most people, are mirrored into those in which it does.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.ndimage import gaussian_filter1d, median_filter, uniform_filter1d
+from torch import Tensor
+
+BINS = 256
+# A band thinner than this share of the face's height shows skin through; an arc narrower than this, in radians, is a tuft.
+THINNEST, NARROWEST, RIM, MOSTLY = 0.1, 1.0, 0.06, 0.9
+# Share of the band at the hairline that is left out.
+HAIRLINE = 0.3
+# How far behind the eyes the middle of the skull lies, in metres.
+SKULL_BEHIND_EYES = 0.09
+
+
+@dataclass(frozen=True, slots=True)
+class HairBand:
+    """Where a photo shows hair, in polar coordinates around the middle of the face; angles count from straight down."""
+
+    middle: Float[np.ndarray, "2"]  # x, y in pixels
+    inner: Float[np.ndarray, "B"]  # radius of the hairline in pixels, by angle
+    outer: Float[np.ndarray, "B"]  # radius of the outline
+    first: float  # the angles between which the band is thick enough
+    last: float
+    centre: Float[np.ndarray, "3"]  # middle of the skull in the world, metres
+    axes: Float[np.ndarray, "3 3"]  # the camera's right, up and backward, as rows
+    radius: float  # of the skull, in pixels
+
+    def as_arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Give middle with arc and radius (5), the radii (B, 2), centre and axes, for compiled code."""
+        numbers = np.array([*self.middle, self.first, self.last, self.radius], np.float32)
+        radii = np.stack([self.inner, self.outer], 1).astype(np.float32)
+        return numbers, radii, self.centre.astype(np.float32), self.axes.astype(np.float32)
+
+
+NO_HAIR = HairBand(np.zeros(2), np.zeros(BINS), np.ones(BINS), 0.0, 1.0, np.zeros(3), np.eye(3), 1.0)
+
+
+def find_hair_band(
+    alpha: Float[Tensor, "H W"],
+    hair: Float[Tensor, "H W"],
+    *,
+    middle: Float[Tensor, "2"],
+    face_height: float,
+    centre: Float[Tensor, "3"],
+    axes: Float[Tensor, "3 3"],
+) -> HairBand | None:
+    """Measure the band of hair around a face in a picture; None where there is next to none."""
+    angles = (np.arange(BINS) + 0.5) / BINS * 2 * np.pi
+    steps = np.arange(round(2.5 * face_height))
+    x = (float(middle[0]) - np.sin(angles)[:, None] * steps).astype(int)
+    y = (float(middle[1]) + np.cos(angles)[:, None] * steps).astype(int)
+    height, width = alpha.shape
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    x, y = x.clip(0, width - 1), y.clip(0, height - 1)
+    solid = inside & (alpha.numpy()[y, x] > 0.5)
+    is_hair = solid & (uniform_filter1d(hair.numpy()[y, x], 5, axis=1) > 0.5)
+    # The person ends at the first gap beyond the face.
+    ends = np.argmax(~solid & (steps > 0.35 * face_height), axis=1)
+    ends = np.where(ends == 0, len(steps), ends)
+    # The band reaches inwards as far as it is mostly hair. At the rim the marks are weak: the matte is soft there.
+    sure = steps < ends[:, None] - RIM * face_height
+    outwards = np.cumsum((is_hair & sure)[:, ::-1], 1)[:, ::-1] / np.cumsum(sure[:, ::-1], 1)[:, ::-1].clip(1)
+    begins = np.where(sure & (outwards > MOSTLY), steps, ends[:, None]).min(1)
+    thick = uniform_filter1d(((ends - begins) > THINNEST * face_height).astype(float), 9, mode="wrap") > 0.5
+    if not thick[BINS // 2]:
+        return None
+    first = last = BINS // 2
+    while first > 0 and thick[first - 1]:
+        first -= 1
+    while last < BINS - 1 and thick[last + 1]:
+        last += 1
+    if angles[last] - angles[first] < NARROWEST:
+        return None
+    arc = slice(first, last + 1)
+    inner, outer = np.zeros(BINS), np.zeros(BINS)
+    inner[arc] = gaussian_filter1d(median_filter(begins[arc].astype(float), 9, mode="nearest"), 2, mode="nearest")
+    smooth = gaussian_filter1d(ends[arc].astype(float), 2, mode="nearest")
+    outer[arc] = np.minimum(smooth, ends[arc]) - max(0.012 * face_height, 2.0)
+    # Skin shows through at the hairline, and a mirror there would draw rings of it.
+    inner[arc] += HAIRLINE * (outer - inner)[arc]
+    return HairBand(
+        middle.numpy(), np.minimum(inner, outer - 2), outer, float(angles[first]), float(angles[last]), centre.numpy(),
+        axes.numpy(), float(np.mean(outer[arc])) if last > first else math.inf,
+    )  # fmt: skip
