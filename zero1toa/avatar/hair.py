@@ -37,8 +37,9 @@ class HairConfig:
 
 # Distance between the splats of the hull, in metres, for a budget of 75,000.
 SPACING = 0.004
-# A strip of hair thinner than this share of the face's height needs no hull, one wider than this many is no hair.
-THINNEST, WIDEST = 0.04, 1.6
+# A strip of hair thinner than this share of the face's height needs no hull, one wider than this many is no hair;
+# through a gap this wide hair is still that of the same row.
+THINNEST, WIDEST, WIDEST_GAP = 0.04, 1.6, 0.25
 # How deep hair that hangs behind is at the bottom of the picture, as a share of the back of the head.
 FALL = 0.7
 # Points of the hull this near to the mesh, in metres, are the mesh's business.
@@ -55,6 +56,7 @@ class _Hull:
 
     axis: float  # column of the skull's middle
     inner: Float[np.ndarray, "H 2"]  # where the mesh ends
+    begin: Float[np.ndarray, "H 2"]  # where hair begins: there, or beyond a gap that shows the background
     outer: Float[np.ndarray, "H 2"]  # where the person ends
     wraps: Bool[np.ndarray, "H 2"]  # where hair goes round behind
     middle: float  # depth of the skull's middle
@@ -144,10 +146,10 @@ def _lining(photo: PhotoSurface, hull: _Hull, outline: Float[Tensor, "H W"], spa
     top, chin = photo.face_rows()
     below_eyes = ((y - (top + chin) / 2) / (chin - top) * 2).clamp_min(0)
     means, clear = _drawn_to_mesh(photo, means, 1.2 * scale * reach + PARTING * below_eyes**2)
-    clear &= _inside(photo, means)
     normals = normalize(torch.stack([across, torch.zeros_like(x), behind], -1) @ camera.viewmats[0, :3, :3], dim=-1)
     rows, columns = y.long(), source.long().clamp(0, outline.shape[1] - 1)
-    mirrored, alpha = photo.reference.image[rows, columns], photo.reference.alpha[rows, columns].clamp(0.05, 0.95)
+    mirrored, alpha = photo.reference.image[rows, columns], photo.reference.alpha[rows, columns].clamp_max(0.95)
+    clear &= _inside(photo, means) & (alpha > 0.6)
     # A narrow strip seen again and again would look like beads: its mean colour does better.
     wide = (strip / (MIRRORED_WHOLE * (chin - top))).clamp_max(1.0)[:, None]
     color = torch.lerp(_strip_colors(photo, hull)[rows, side.long()], mirrored, wide)
@@ -163,7 +165,7 @@ def _around(
     Gives for every step: column, depth, the outward normal's share across and behind, the column of the photo to take the
     colour from, the side, the width of the strip in the photo, and the width that is left of it on the way round.
     """
-    inner, outer, back = hull.inner[row, side], hull.outer[row, side], hull.back[row]
+    inner, first, outer, back = hull.inner[row, side], hull.begin[row, side], hull.outer[row, side], hull.back[row]
     quarter = np.linspace(0, np.pi / 2, 48)
     front_x = inner + (outer - inner) * np.sin(quarter)
     front_z = hull.middle + min(begin - hull.middle, 0.0) * np.cos(quarter)
@@ -179,10 +181,10 @@ def _around(
     # Behind the outline the strip is seen again from its rim inwards, then outwards, and so on.
     inwards = np.sign(inner - outer)
     rim = outer + 2 * inwards
-    strip = max(abs(rim - inner), 1.0)
+    strip = max(abs(rim - first), 1.0)
     passed = np.maximum(stops - length[48], 0) / scale
     mirrored = rim + inwards * np.abs((passed + strip) % (2 * strip) - strip)
-    source = np.where(passed > 0, mirrored, column.clip(min(inner, rim), max(inner, rim)))
+    source = np.where(passed > 0, mirrored, column.clip(min(first, rim), max(first, rim)))
     same = np.ones_like(column)
     return np.stack([column, depth, -inwards * along_z, inwards * along_x, source, side * same, strip * same, strip * left], 1)
 
@@ -203,8 +205,8 @@ def _strip_colors(photo: PhotoSurface, hull: _Hull) -> Float[Tensor, "H 2 3"]:
     columns = np.arange(image.shape[1]) + 0.5
     means = np.zeros((len(image), 2, 3), np.float32)
     for side in range(2):
-        low = np.minimum(hull.inner[:, side], hull.outer[:, side])[:, None]
-        high = np.maximum(hull.inner[:, side], hull.outer[:, side])[:, None]
+        low = np.minimum(hull.begin[:, side], hull.outer[:, side])[:, None]
+        high = np.maximum(hull.begin[:, side], hull.outer[:, side])[:, None]
         weight = ((columns >= low) & (columns <= high)) * (alpha > 0.9) * hull.wraps[:, side, None] + 1e-6
         summed = gaussian_filter1d(np.einsum("hw,hwc->hc", weight, image), 4, axis=0)
         means[:, side] = summed / gaussian_filter1d(weight.sum(1), 4)[:, None]
@@ -244,23 +246,33 @@ def _find_hull(photo: PhotoSurface) -> _Hull:
     skull = eyes + SKULL_BEHIND_EYES * photo.reference.camera.viewmats[0, 2, :3]
     axis, _, middle = project(skull[None, None], photo.reference.camera)[0, 0].tolist()
     column = min(max(int(axis), 0), width - 1)
-    inner, outer = np.full((height, 2), axis), np.full((height, 2), axis)
+    closed = _without_gaps(person, round(WIDEST_GAP * (chin - top)))
+    inner, first, outer = (np.full((height, 2), axis) for _ in range(3))
     wraps = np.zeros((height, 2), bool)
     for row in np.flatnonzero(person[:, column]):
         for side, line in enumerate((slice(column, None, -1), slice(column, None))):
-            ends = np.flatnonzero(~person[row, line])
-            end = ends[0] if len(ends) else len(person[row, line])
+            ends = np.flatnonzero(~closed[row, line])
+            end = ends[0] if len(ends) else len(closed[row, line])
             meshed = np.flatnonzero(part[row, line][:end] >= 0)
-            begin = meshed[-1] if len(meshed) else 0
-            sign = 2 * side - 1
-            inner[row, side], outer[row, side] = axis + sign * begin, axis + sign * end
-            on_body = len(meshed) > 0 and part[row, line][begin] == PARTS.index("bust")
+            mesh_ends = meshed[-1] if len(meshed) else 0
+            gaps = np.flatnonzero(~person[row, line][mesh_ends:end])
+            begin = mesh_ends + gaps[-1] + 1 if len(gaps) else mesh_ends
+            inner[row, side], first[row, side], outer[row, side] = axis + (2 * side - 1) * np.array([mesh_ends, begin, end])
+            on_body = len(meshed) > 0 and part[row, line][mesh_ends] == PARTS.index("bust")
             bare = unlike_skin[row, line][begin:end].mean() < 0.5 if end > begin else True
             wraps[row, side] = not on_body and not bare and end < WIDEST * (chin - top)
-    inner, outer = gaussian_filter1d(inner, 5, axis=0), gaussian_filter1d(outer, 5, axis=0)
+    inner, first, outer = (gaussian_filter1d(edge, 5, axis=0) for edge in (inner, first, outer))
     wraps = gaussian_filter1d(wraps.astype(float), 4, axis=0) > 0.5
-    thick = gaussian_filter1d(np.abs(outer - inner), 4, axis=0) > THINNEST * (chin - top)
-    return _Hull(axis, inner, outer, wraps & thick, middle, _back(photo, middle, height))
+    thick = gaussian_filter1d(np.abs(outer - first), 4, axis=0) > THINNEST * (chin - top)
+    return _Hull(axis, inner, first, outer, wraps & thick, middle, _back(photo, middle, height))
+
+
+def _without_gaps(person: Bool[np.ndarray, "H W"], widest: int) -> Bool[np.ndarray, "H W"]:
+    """Close the gaps in every row that are no wider than so many pixels, such as those between neck and hair."""
+    columns = np.arange(person.shape[1])
+    before = np.maximum.accumulate(np.where(person, columns, -person.shape[1]), axis=1)
+    after = np.minimum.accumulate(np.where(person, columns, 2 * person.shape[1])[:, ::-1], axis=1)[:, ::-1]
+    return after - before <= widest + 1
 
 
 def _back(photo: PhotoSurface, middle: float, height: int) -> Float[np.ndarray, "H"]:
