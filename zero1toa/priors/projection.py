@@ -35,7 +35,9 @@ class ProjectionPrior:
         """Give each frame as the photo's warp where it is known and as the render elsewhere."""
         photo = self._surface(request.reference)
         fragments = rasterize_mesh(request.vertices, photo.faces, request.cameras)
-        warped, trust = zip(*(self._warp(photo, fragments, frame) for frame in range(len(request.frames))), strict=True)
+        warped, trust = zip(
+            *(self._warp(photo, fragments, request.vertices[frame], frame) for frame in range(len(request.frames))), strict=True
+        )
         trust = _smooth(torch.stack(trust) * self._unhidden(request, fragments))
         trust = trust * request.strength
         return torch.lerp(request.frames, torch.stack(warped), trust[..., None])
@@ -47,11 +49,11 @@ class ProjectionPrior:
         return self._photo
 
     @staticmethod
-    def _warp(photo: PhotoSurface, fragments: Fragments, frame: int) -> tuple[Tensor, Tensor]:
+    def _warp(photo: PhotoSurface, fragments: Fragments, vertices: Float[Tensor, "V 3"], frame: int) -> tuple[Tensor, Tensor]:
         """Colour one frame's fragments; give the picture (H, W, 3) and how far to trust it (H, W)."""
         face = fragments.face[frame].long()
         covered = face >= 0
-        color, confidence = photo.colors(face[covered], fragments.barycentric[frame][covered])
+        color, confidence = photo.colors(face[covered], fragments.barycentric[frame][covered], vertices)
         picture, trust = torch.zeros(*face.shape, 3), torch.zeros(face.shape)
         picture[covered] = color
         trust[covered] = confidence.clamp_min(FILLED)

@@ -84,15 +84,16 @@ def _combed(vertices, a, b, c, wa, wb, wc, band):
 
 @njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
 def look_up(
-    face, barycentric, faces, mirror, tolerance, scalp, hairy, hidden, views, fill, image, depth, angles, trusts, vertices,
-    band, color, trust,
+    face, barycentric, faces, mirror, tolerance, scalp, hairy, hidden, views, fill, image, depth, angles, trusts, stretched,
+    vertices, band, color, trust,
 ):  # fmt: skip
     """Fill `color` (P, 3) and `trust` (P) for points given by `face` (P) and `barycentric` (P, 3).
 
     `image` (H, W, 4) is colour and matte; `views` (V, 4) is pixel, depth and cosine of every vertex; `angles` are the
     cosines between which a texel starts to count and counts in full; `trusts` those of mirrored and combed colours;
     `band` tells where the photo shows hair, which vertices continue as far as they are `hairy` (V): those of `scalp`
-    triangles in every direction, others where there is hair before them.
+    triangles in every direction, others where there is hair before them. Pixels of vertices that are `stretched` (V)
+    count less, and their fill more.
     """
     grazing, head_on = angles
     mirrored, combed = trusts
@@ -103,7 +104,9 @@ def look_up(
         for k in range(3):
             color[p, k] = wa * fill[a, k] + wb * fill[b, k] + wc * fill[c, k]
         seen, x, y = _weight(image, depth, views, a, b, c, wa, wb, wc, tolerance[f], grazing, head_on)
-        best = seen
+        drawn_out = wa * stretched[a] + wb * stretched[b] + wc * stretched[c]
+        seen *= 1.0 - drawn_out
+        best = max(seen, drawn_out * mirrored)
         if seen < 0.98:
             hair = wa * hairy[a] + wb * hairy[b] + wc * hairy[c]
             if hair > 0.0:
@@ -112,9 +115,10 @@ def look_up(
                 for k in range(3):
                     color[p, k] += hair * (_pixel(image, hx, hy, k) - color[p, k])
                 best = max(best, hair * combed)
-            if not hidden[f]:
+            if not hidden[f] and drawn_out < 1.0:
                 a, b, c = mirror[a], mirror[b], mirror[c]
                 other, mx, my = _weight(image, depth, views, a, b, c, wa, wb, wc, tolerance[f], grazing, head_on)
+                other *= 1.0 - drawn_out
                 if other > 0.0:
                     for k in range(3):
                         color[p, k] += other * (_pixel(image, mx, my, k) - color[p, k])

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, max_pool2d, normalize
 
 from zero1toa.geometry.camera import center, project
-from zero1toa.geometry.mesh import vertex_normals
+from zero1toa.geometry.mesh import face_areas, vertex_normals
 from zero1toa.render.hair import NO_HAIR, SKULL_BEHIND_EYES, HairBand, find_hair_band
 from zero1toa.render.mesh import rasterize_mesh
 from zero1toa.types import PARTS, Reference
@@ -27,6 +27,8 @@ SEEN_WITHIN, SEEN_WITHIN_FOLDS = 0.005, 0.0005
 GRAZING, HEAD_ON = 0.15, 0.45
 # A mirrored colour is lit from the wrong side, hair from before the outline is hair like that behind; both beat a fill.
 MIRRORED, COMBED = 0.6, 0.35
+# By how many times a lid's area must grow before its pixels count less, and no more.
+DRAWN_OUT = (1.5, 3.0)
 # How far behind the eyes hair may begin, and how far below them it ends on the skin of the model, in metres.
 BEHIND_TEMPLES, BELOW_EARS = (0.02, 0.04), (0.05, 0.08)
 # Colours of what a closed mouth hides, in the shade of lips and in the light of a face as bright as `SKIN_LUMA`.
@@ -62,20 +64,32 @@ class PhotoSurface:
         self.fill = self._fill_vertices()
 
     def colors(
-        self, face: Int[Tensor, "P"], barycentric: Float[Tensor, "P 3"]
+        self, face: Int[Tensor, "P"], barycentric: Float[Tensor, "P 3"], vertices: Float[Tensor, "V 3"] | None = None
     ) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P"]]:
-        """Give colours in [0, 1] and confidences in [0, 1] of surface points: 1 seen head-on, near 0 filled in."""
+        """Give colours in [0, 1] and confidences in [0, 1] of surface points: 1 seen head-on, near 0 filled in.
+
+        With the `vertices` of another pose, lids that are closed in it are painted as skin where the photo's pixels of
+        the raised lid would be drawn out into streaks.
+        """
         from zero1toa.render.lookup import as_floats, look_up
 
+        stretched = torch.zeros(len(self.hairy)) if vertices is None else self._stretched(vertices)
         color, trust = torch.empty(len(face), 3), torch.empty(len(face))
         look_up(
             face.cpu().numpy(), as_floats(barycentric), self.faces.cpu().numpy(), self.reference.surface.mirror.cpu().numpy(),
             as_floats(self.tolerance), self.scalp.numpy(), as_floats(self.hairy), self.hidden.numpy(),
             as_floats(self.vertex_views), as_floats(self.fill), as_floats(self.lookup), as_floats(self.fragments.depth[0]),
-            (GRAZING, HEAD_ON), (MIRRORED, COMBED), as_floats(self.reference.vertices),
+            (GRAZING, HEAD_ON), (MIRRORED, COMBED), as_floats(stretched), as_floats(self.reference.vertices),
             (self.band or NO_HAIR).as_arrays(), color.numpy(), trust.numpy(),
         )  # fmt: skip
         return color.to(barycentric), trust.to(barycentric)
+
+    def _stretched(self, vertices: Float[Tensor, "V 3"]) -> Float[Tensor, "V"]:
+        """Say from 0 to 1 how far lids are drawn out in a pose, against the photo."""
+        lids = self.parts == PARTS.index("eyelids")
+        growth = face_areas(vertices, self.faces[lids]) / face_areas(self.reference.vertices, self.faces[lids]).clamp_min(1e-12)
+        most = torch.zeros(len(vertices)).scatter_reduce(0, self.faces[lids].flatten(), growth.repeat_interleave(3), "amax")
+        return _ramp(most, *DRAWN_OUT)
 
     def _seen(
         self, corners: Int[Tensor, "P 3"], barycentric: Float[Tensor, "P 3"], tolerance: Float[Tensor, "P"]
@@ -177,9 +191,8 @@ class PhotoSurface:
             color[self.faces[:, corner]] = better
             weight[self.faces[:, corner]] = torch.where(how >= 0.3, how, mirror_how * MIRRORED)
         default, inside = self._defaults(color, weight)
-        # What hides under a raised lid is skin: lashes and their shadow must not spread over it.
-        shadowed = self._of_part("eyelids") & (color.mean(-1) < 0.8 * default.mean(-1))
-        weight = torch.where(inside | shadowed, 0.0, weight)
+        # What hides under a raised lid is skin like that around the eye: lashes and their shadow must not spread over it.
+        weight = torch.where(inside | self._of_part("eyelids"), 0.0, weight)
         return _diffuse(color, weight, default, inside, self.faces, self.parts)
 
     def _of_part(self, part: str) -> Bool[Tensor, "V"]:
