@@ -6,6 +6,8 @@ The image model is that of 3D Gaussian Splatting (Kerbl et al. 2023) as gsplat 1
 
 from __future__ import annotations
 
+import threading
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -17,6 +19,9 @@ ALPHA_MIN = 1 / 255  # fainter than this at a pixel, a splat is skipped there
 ALPHA_MAX = 0.999
 TRANSMITTANCE_MIN = 1e-4  # a pixel is full before the splat that would leave less than this
 FOV_MARGIN = 0.3  # the Jacobian is taken no farther outside the frame than this part of half of it
+
+# numba's fallback thread pool ends the process when two Python threads enter its parallel kernels at once.
+PARALLEL = threading.Lock()
 
 
 def backgrounds(gaussians: Gaussians, cameras: Camera, background: Float[Tensor, "*B 3"]) -> Float[Tensor, "B 3"]:

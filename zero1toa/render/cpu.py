@@ -6,14 +6,12 @@ threads: every sum is taken in an order fixed by the input.
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zero1toa.render.base import backgrounds, nonfinite_error
+from zero1toa.render.base import PARALLEL, backgrounds, nonfinite_error
 from zero1toa.render.blend import blend, blend_backward
 from zero1toa.render.lanes import kernel
 from zero1toa.render.project import COLUMNS, X0, project, project_backward
@@ -21,8 +19,6 @@ from zero1toa.render.tiles import TILE, deal, sort_by_depth
 from zero1toa.types import Camera, Gaussians, Render
 
 FIELDS = ("means", "quats", "scales", "opacities", "colors")
-# numba's fallback thread pool ends the process when two Python threads enter it at once.
-_LOCK = threading.Lock()
 
 
 def rasterize_cpu(gaussians: Gaussians, cameras: Camera, *, background: Float[Tensor, "*B 3"]) -> Render:
@@ -74,7 +70,7 @@ class _Rasterize(torch.autograd.Function):
         images = [image.numpy() for image in (color, alpha, depth)]
         wanted = any(ctx.needs_input_grad)
         records = []
-        with _LOCK:
+        with PARALLEL:
             for frame in range(frames):
                 pose = [value[frame if len(value) > 1 else 0] for value in parameters]
                 n = len(pose[0])
@@ -101,7 +97,7 @@ class _Rasterize(torch.autograd.Function):
         images = [image.numpy() for image in (color, alpha, depth)]
         d_images = [_array(gradient) for gradient in d_images]
         height, width = alpha.shape[1:]
-        with _LOCK:
+        with PARALLEL:
             for frame, (splats, offsets, lists, first, places) in enumerate(ctx.records):
                 pose = [value[frame if len(value) > 1 else 0] for value in values[:3]]
                 d_pose = [value[frame if len(value) > 1 else 0] for value in gradients]

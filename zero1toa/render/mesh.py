@@ -7,7 +7,6 @@ wins. Two faces that share an edge compute it from the same corner, so there are
 from __future__ import annotations
 
 import math
-import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,13 +16,11 @@ from numba import prange
 from torch import Tensor
 
 from zero1toa.geometry.camera import project
-from zero1toa.render.base import NEAR
+from zero1toa.render.base import NEAR, PARALLEL
 from zero1toa.render.lanes import WIDTH, inlined, kernel, load, ramp, store, where
 from zero1toa.types import Camera
 
 _BAND = 16  # rows of pixels that one thread fills at a time
-# numba's fallback thread pool ends the process when two Python threads enter it at once.
-_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,7 @@ def _rasterize(points: Tensor, faces: Tensor, height: int, width: int, *, perspe
     frames = len(corners)
     face = np.empty((frames, height, width), np.int64)
     barycentric, depth = np.empty((frames, height, width, 3), np.float32), np.empty((frames, height, width), np.float32)
-    with _LOCK:
+    with PARALLEL:
         for frame in range(frames):
             rows = _seen_rows(corners[frame], triangles, height, width, perspective, cull)
             offsets, lists = _bands(rows, -(-height // _BAND))

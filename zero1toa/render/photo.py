@@ -16,6 +16,7 @@ from torch.nn.functional import avg_pool2d, grid_sample, max_pool2d, normalize
 
 from zero1toa.geometry.camera import center, project
 from zero1toa.geometry.mesh import face_areas, vertex_normals
+from zero1toa.render.base import PARALLEL
 from zero1toa.render.hair import NO_HAIR, SKULL_BEHIND_EYES, HairBand, find_hair_band
 from zero1toa.render.mesh import rasterize_mesh
 from zero1toa.types import PARTS, Reference
@@ -73,15 +74,16 @@ class PhotoSurface:
         """
         from zero1toa.render.lookup import as_floats, look_up
 
+        surface, views = self.reference.surface, (self.vertex_views, self.fill, self.lookup, self.fragments.depth[0])
         stretched = torch.zeros(len(self.hairy)) if vertices is None else self._stretched(vertices)
         color, trust = torch.empty(len(face), 3), torch.empty(len(face))
-        look_up(
-            face.cpu().numpy(), as_floats(barycentric), self.faces.cpu().numpy(), self.reference.surface.mirror.cpu().numpy(),
-            as_floats(self.tolerance), self.scalp.numpy(), as_floats(self.hairy), self.hidden.numpy(),
-            as_floats(self.vertex_views), as_floats(self.fill), as_floats(self.lookup), as_floats(self.fragments.depth[0]),
-            (GRAZING, HEAD_ON), (MIRRORED, COMBED), as_floats(stretched), as_floats(self.reference.vertices),
-            (self.band or NO_HAIR).as_arrays(), color.numpy(), trust.numpy(),
-        )  # fmt: skip
+        with PARALLEL:
+            look_up(
+                face.cpu().numpy(), as_floats(barycentric), self.faces.cpu().numpy(), surface.mirror.cpu().numpy(),
+                as_floats(self.tolerance), self.scalp.numpy(), as_floats(self.hairy), self.hidden.numpy(),
+                *(as_floats(view) for view in views), (GRAZING, HEAD_ON), (MIRRORED, COMBED), as_floats(stretched),
+                as_floats(self.reference.vertices), (self.band or NO_HAIR).as_arrays(), color.numpy(), trust.numpy(),
+            )  # fmt: skip
         return color.to(barycentric), trust.to(barycentric)
 
     def _stretched(self, vertices: Float[Tensor, "V 3"]) -> Float[Tensor, "V"]:
