@@ -74,15 +74,16 @@ class PhotoSurface:
         """
         from zero1toa.render.lookup import as_floats, look_up
 
-        surface, views = self.reference.surface, (self.vertex_views, self.fill, self.lookup, self.fragments.depth[0])
+        mirror, vertices_then = self.reference.surface.mirror.cpu().numpy(), as_floats(self.reference.vertices)
         stretched = torch.zeros(len(self.hairy)) if vertices is None else self._stretched(vertices)
         color, trust = torch.empty(len(face), 3), torch.empty(len(face))
         with PARALLEL:
             look_up(
-                face.cpu().numpy(), as_floats(barycentric), self.faces.cpu().numpy(), surface.mirror.cpu().numpy(),
-                as_floats(self.tolerance), self.scalp.numpy(), as_floats(self.hairy), self.hidden.numpy(),
-                *(as_floats(view) for view in views), (GRAZING, HEAD_ON), (MIRRORED, COMBED), as_floats(stretched),
-                as_floats(self.reference.vertices), (self.band or NO_HAIR).as_arrays(), color.numpy(), trust.numpy(),
+                face.cpu().numpy(), as_floats(barycentric), self.faces.cpu().numpy(), mirror, as_floats(self.tolerance),
+                self.scalp.numpy(), as_floats(self.hairy), self.hidden.numpy(), as_floats(self.vertex_views),
+                as_floats(self.fill), as_floats(self.lookup), as_floats(self.fragments.depth[0]), (GRAZING, HEAD_ON),
+                (MIRRORED, COMBED), as_floats(stretched), vertices_then, (self.band or NO_HAIR).as_arrays(),
+                color.numpy(), trust.numpy(),
             )  # fmt: skip
         return color.to(barycentric), trust.to(barycentric)
 
