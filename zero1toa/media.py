@@ -288,6 +288,8 @@ def explain_writing(path: Path) -> Iterator[None]:
                 reason = "the disk is full; free some space or choose another folder"
             case errno.EACCES | errno.EPERM | errno.EROFS:
                 reason = "writing there is not allowed; choose another folder"
+            case errno.ENOENT | errno.ENOTDIR if path.parent.is_dir():
+                reason = "nothing can be kept there; choose another folder"
             case errno.ENOENT | errno.ENOTDIR:
                 reason = f"there is no folder {path.parent}; create it first"
             case _:

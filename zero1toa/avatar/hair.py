@@ -42,6 +42,8 @@ SPACING = 0.004
 THINNEST, WIDEST, WIDEST_GAP = 0.04, 1.6, 0.25
 # How deep hair that hangs behind is at the bottom of the picture, as a share of the back of the head.
 FALL = 0.7
+# Width of the rim beside the face in which skin is taken for the mesh's, as a share of the face's height.
+RIM = 0.04
 # Points of the hull this near to the mesh, in metres, are the mesh's business.
 CLEAR = 0.003
 # A strip this wide, as a share of the face's height, is mirrored with all its detail.
@@ -76,9 +78,8 @@ def hair_layers(
     Each splat is bound to the nearest triangle of scalp, neck or bust, and never to the face: hair follows the head,
     clothes follow the shoulders, and neither follows the jaw.
     """
-    covered = (photo.fragments.face[0] >= 0).numpy()
     x, y = pixels.long().unbind(-1)
-    off = ~torch.from_numpy(covered)[y, x]
+    off = _off_mesh(photo)[y, x]
     if not off.any():
         return []
     outline = _outline_depth(photo)
@@ -87,6 +88,20 @@ def hair_layers(
         *_pixel_layers(photo, hull, outline, pixels[off], stride, config, generator),
         *_lining(photo, hull, outline, SPACING * coarseness),
     ]
+
+
+def _off_mesh(photo: PhotoSurface) -> Bool[Tensor, "H W"]:
+    """Mark the pixels that are off the mesh, but for a rim of skin beside the face: that is the fit's error, not hair.
+
+    Laid in the air, such a rim would cross the cheek as a line when the head turns.
+    """
+    face = photo.fragments.face[0].long()
+    part = torch.where(face >= 0, photo.parts[face.clamp_min(0)], -1).numpy()
+    distance, (row, column) = distance_transform_edt(part < 0, return_indices=True)
+    top, chin = photo.face_rows()
+    beside_face = (distance < RIM * (chin - top)) & (part[row, column] == PARTS.index("skin"))
+    skin_like = True if photo.unlike_skin is None else photo.unlike_skin.numpy() < 0.5
+    return torch.from_numpy((part < 0) & ~(beside_face & skin_like))
 
 
 def _pixel_layers(

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.ndimage import gaussian_filter1d, median_filter, uniform_filter1d
 from torch import Tensor
 
@@ -75,13 +75,7 @@ def find_hair_band(
     outwards = np.cumsum((is_hair & sure)[:, ::-1], 1)[:, ::-1] / np.cumsum(sure[:, ::-1], 1)[:, ::-1].clip(1)
     begins = np.where(sure & (outwards > MOSTLY), steps, ends[:, None]).min(1)
     thick = uniform_filter1d(((ends - begins) > THINNEST * face_height).astype(float), 9, mode="wrap") > 0.5
-    if not thick[BINS // 2]:
-        return None
-    first = last = BINS // 2
-    while first > 0 and thick[first - 1]:
-        first -= 1
-    while last < BINS - 1 and thick[last + 1]:
-        last += 1
+    first, last = _longest_run(thick)
     if angles[last] - angles[first] < NARROWEST:
         return None
     arc = slice(first, last + 1)
@@ -95,3 +89,13 @@ def find_hair_band(
         middle.numpy(), np.minimum(inner, outer - 2), outer, float(angles[first]), float(angles[last]), centre.numpy(),
         axes.numpy(), float(np.mean(outer[arc])) if last > first else math.inf,
     )  # fmt: skip
+
+
+def _longest_run(marks: Bool[np.ndarray, "B"]) -> tuple[int, int]:
+    """Give the first and last index of the longest row of marks."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], marks, [False]]).astype(int)))
+    begins, ends = edges[::2], edges[1::2] - 1
+    if not len(begins):
+        return 0, 0
+    longest = int(np.argmax(ends - begins))
+    return int(begins[longest]), int(ends[longest])
