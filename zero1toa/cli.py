@@ -111,9 +111,9 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     animate.add_argument("--size", type=int, default=512, help="pixels of the video")
     animate.add_argument("--save-motion", type=Path, metavar="FILE", help="also keep the tracked motion, as .json")
 
-    export = command("export", run_export, "write a saved avatar as splats or as a demonstration video")
+    export = command("export", run_export, "write a saved avatar as splats, as a rigged glb, or as a demonstration video")
     _add_saved(export)
-    export.add_argument("--to", choices=("ply", "mp4"), required=True)
+    export.add_argument("--to", choices=("ply", "glb", "mp4"), required=True)
     export.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: beside the avatar's other files")
     export.add_argument("--size", type=int, default=512, help="pixels of the video")
 
@@ -364,7 +364,8 @@ def run_animate(options: argparse.Namespace) -> int:
 
 
 def run_export(options: argparse.Namespace) -> int:
-    """Write splats or a video."""
+    """Write splats, a rigged avatar or a video."""
+    from zero1toa.export.glb import write_glb
     from zero1toa.export.package import load_avatar
     from zero1toa.export.ply import write_ply
     from zero1toa.export.video import write_demo
@@ -375,6 +376,8 @@ def run_export(options: argparse.Namespace) -> int:
     match options.to:
         case "ply":
             write_ply(output, saved.avatar.pose(saved.state), comments=saved.provenance())
+        case "glb":
+            write_glb(output, saved)
         case _:
             write_demo(output, Viewer.of(saved), size=options.size)
     _say(options, "saved", f"{options.to} written to {output}", file=str(output))
