@@ -10,6 +10,7 @@ from torch import Tensor
 
 from zero1toa.geometry.rotation import axis_angle_to_matrix
 from zero1toa.head.base import ARKIT_NAMES
+from zero1toa.head.linear import JOINTS, LinearHead
 from zero1toa.types import HeadState, Identity, Surface
 
 RADIUS = 0.1
@@ -59,6 +60,32 @@ class SphereHead:
     def landmarks(self, vertices: Float[Tensor, "B V 3"]) -> Float[Tensor, "B L 3"]:
         """Give 478 points on the front of the sphere."""
         return vertices[:, self.landmark_vertices]
+
+
+def linear_sphere(rings: int = 8, segments: int = 12) -> LinearHead:
+    """Give the sphere as blend shapes and skinning: it bends softly at a neck below, its front follows the eyes a little."""
+    sphere = SphereHead(rings, segments)
+    count = len(sphere.rest)
+    joints = (
+        torch.tensor([[0.0, -0.1, 0], [0, -0.08, 0], [0, -0.05, 0], [0, 0, 0], [0.03, 0, 0], [-0.03, 0, 0]]) + sphere.centre
+    )
+    weights = torch.zeros(count, len(JOINTS))
+    height, front = (sphere.rest[:, 1] / RADIUS + 1) / 2, (sphere.rest[:, 2] > -0.02).float() / 8
+    weights[:, 0], weights[:, 1], weights[:, 2] = (1 - height).square(), 2 * height * (1 - height), height.square() - front
+    weights[:, 4], weights[:, 5] = front * (sphere.rest[:, 0] > 0), front * (sphere.rest[:, 0] <= 0)
+    weights = weights.clamp_min(0) / weights.clamp_min(0).sum(1, keepdim=True)
+    return LinearHead(
+        name="sphere",
+        template=sphere.rest,
+        shape_basis=sphere.shapes,
+        expression_basis=sphere.bumps,
+        joints=joints,
+        joint_basis=torch.zeros(2, len(JOINTS), 3) + 0.001,
+        weights=weights,
+        surface=sphere.surface,
+        landmark_faces=torch.arange(478) % len(sphere.surface.faces),
+        landmark_weights=torch.tensor([0.5, 0.25, 0.25]).repeat(478, 1),
+    )
 
 
 def _sphere(rings: int, segments: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -123,7 +123,7 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _add_saved(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("avatar", type=Path, metavar="DIR", help="a saved avatar")
+    parser.add_argument("avatar", type=Path, metavar="DIR", help="a saved avatar, or one that was exported as .glb")
     parser.add_argument("--head", metavar="HEAD", help="where the head model is here, such as flame:PATH")
 
 
@@ -372,7 +372,8 @@ def run_export(options: argparse.Namespace) -> int:
     from zero1toa.export.views import Viewer
 
     saved = load_avatar(options.avatar, head=options.head)
-    output = options.output or options.avatar / f"{options.avatar.resolve().name or 'avatar'}.{options.to}"
+    beside = options.avatar / (options.avatar.resolve().name or "avatar") if options.avatar.is_dir() else options.avatar
+    output = options.output or beside.with_name(f"{beside.name.removesuffix('.glb')}.{options.to}")
     match options.to:
         case "ply":
             write_ply(output, saved.avatar.pose(saved.state), comments=saved.provenance())

@@ -26,8 +26,11 @@ LOOK_EVERY = 5
 def track_clip(clip: Path, head: HeadModel, *, config: PortraitConfig | None = None) -> Motion:
     """Read the performance of whoever is in a clip; one motion frame per frame, whether a face was found or not.
 
-    Frames before the first face hold its pose. Raises MotionError when the clip cannot be read or shows no face.
+    Frames before the first face hold its pose. Raises MotionError when the clip cannot be read or shows no face, or when
+    the head can only play: one out of a .glb cannot take the shape of the person in the clip.
     """
+    if not len(head.surface.parts):
+        raise MotionError("a video cannot drive an avatar out of a .glb: use the avatar's folder, or a motion file (.json)")
     video = read_video(clip)
     start, portrait = _first_face(video.frames, head, config or PortraitConfig())
     motion = track(video.frames[start:], video.fps, portrait, head)

@@ -33,8 +33,8 @@ def read_glb(path: str | Path) -> SavedAvatar:
     try:
         size = path.stat().st_size
         data = path.read_bytes() if size <= LARGEST_FILE else b""
-    except OSError as error:
-        raise AvatarError(f"cannot read {path}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        raise AvatarError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     if size > LARGEST_FILE:
         raise AvatarError(f"{path.name} holds {size >> 20} MB, more than any avatar: give one that `export --to glb` wrote")
     try:
@@ -73,7 +73,10 @@ def _read(glb: Glb) -> SavedAvatar:
         crop=(0.0, 0.0, 1.0),
     )
     values = {name: getattr(posed, name)[0] for name in Gaussians.__slots__}
-    return SavedAvatar(Avatar.bind(head, identity, head.rest_state(), face=face, **values), portrait, details)
+    avatar = Avatar.bind(head, identity, head.rest_state(), face=face, **values)
+    if not all(bool(torch.isfinite(values).all()) for values in avatar.state_arrays().values()):
+        raise ValueError("its splats lie too far away")
+    return SavedAvatar(avatar, portrait, details)
 
 
 def _read_head(glb: Glb, record: dict[str, Any]) -> LinearHead:
@@ -96,7 +99,7 @@ def _read_head(glb: Glb, record: dict[str, Any]) -> LinearHead:
     corners = indices(glb.rows(primitive["indices"], types=("SCALAR",)), count, "vertices")
     faces = torch.from_numpy(corners.reshape(-1, 3))
     marks = record["landmarks"]
-    places = indices(np.asarray(marks["triangles"], np.float64), len(faces), "triangles")
+    places = indices(numbers(marks["triangles"], (len(marks["triangles"]),), "landmarks"), len(faces), "triangles")
     shares = numbers(marks["weights"], (len(places), 2), "landmarks")
     nothing = torch.zeros(0, dtype=torch.long)
     return LinearHead(
@@ -122,11 +125,13 @@ def _read_splats(glb: Glb, attributes: dict[str, Any]) -> tuple[Gaussians, np.nd
         return torch.from_numpy(glb.rows(attributes[name], types=(kind,), count=len(means)).astype(np.float32))[None]
 
     scales, opacities = rows(f"{SPLATS}:SCALE", "VEC3"), rows(f"{SPLATS}:OPACITY", "SCALAR")[..., 0]
-    if bool((scales < 0).any() or (opacities < 0).any() or (opacities > 1).any()):
-        raise ValueError("its splats have impossible sizes or opacities")
+    quats = rows(f"{SPLATS}:ROTATION", "VEC4")[..., [3, 0, 1, 2]]
+    turns = (quats.norm(dim=-1) - 1).abs() > 0.01
+    if bool((scales < 0).any() or (opacities < 0).any() or (opacities > 1).any() or turns.any()):
+        raise ValueError("its splats have impossible sizes, opacities or rotations")
     posed = Gaussians(
         means=torch.from_numpy(means.astype(np.float32))[None],
-        quats=rows(f"{SPLATS}:ROTATION", "VEC4")[..., [3, 0, 1, 2]],
+        quats=quats,
         scales=scales,
         opacities=opacities,
         colors=0.5 + SH0 * rows(f"{SPLATS}:SH_DEGREE_0_COEF_0", "VEC3"),
@@ -138,8 +143,9 @@ def _read_camera(record: dict[str, Any]) -> Camera:
     viewmat = numbers(record["viewmat"], (4, 4), "the camera's place")
     intrinsics = numbers(record["intrinsics"], (3, 3), "the camera's lens")
     width, height = (whole(record[name], 1 << 14, "pixels") for name in ("width", "height"))
-    if not width or not height:
-        raise ValueError("its camera has no pixels")
+    turn, focal = viewmat[:3, :3], np.diag(intrinsics)
+    if not width or not height or focal.min() <= 0 or not np.allclose(turn @ turn.T, np.eye(3), atol=1e-3):
+        raise ValueError("its camera sees nothing")
     return Camera(torch.from_numpy(viewmat)[None], torch.from_numpy(intrinsics)[None], width, height)
 
 
@@ -150,4 +156,5 @@ def _made(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _number(record: dict[str, Any], name: str) -> float:
-    return float(numbers(record[name], (), name))
+    numbers(record[name], (), name)
+    return float(record[name])

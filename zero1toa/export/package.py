@@ -27,6 +27,7 @@ from torch import Tensor
 
 from zero1toa import __version__
 from zero1toa.avatar.rigged import Avatar
+from zero1toa.export.glb_read import read_glb
 from zero1toa.export.saved import Details, SavedAvatar
 from zero1toa.export.views import Viewer
 from zero1toa.head import load_head
@@ -210,10 +211,14 @@ def _provenance() -> dict[str, str]:
 def load_avatar(folder: str | Path, *, head: str | HeadModel | None = None) -> SavedAvatar:
     """Load a saved avatar; `head` replaces the head model it names, for a FLAME file that lies elsewhere here.
 
-    Raises AvatarError when the folder is missing, damaged or of a newer version, and InputError when the head model is
-    not there.
+    An avatar that was exported as .glb loads, too, with what that holds: see `read_glb`. Raises AvatarError when the folder
+    is missing, damaged or of a newer version, and InputError when the head model is not there.
     """
     folder = Path(folder)
+    if folder.suffix.lower() == ".glb" and not folder.is_dir():
+        if head is not None:
+            raise InputError(f"{folder.name} brings its own head model: leave the other one out (--head)")
+        return read_glb(folder)
     record = _read_record(folder)
     details = _read_details(record, folder)
     tensors = _read_tensors(folder, record)
