@@ -1,0 +1,90 @@
+// The panel: performances, friendly sliders, the view, and all 52 ARKit weights for those who know them.
+
+const REGIONS = [["Eyes", /^eye/], ["Brows, cheeks, nose, tongue", /^(brow|cheek|nose|tongue)/], ["Jaw", /^jaw/], ["Mouth", /^mouth/]];
+const VIEWS = [["yaw", "Turn", -90, 90, 1], ["pitch", "Tilt", -35, 35, 1], ["zoom", "Zoom", 0.6, 3, 0.01]];
+
+class Panel {
+  constructor(viewer, host) {
+    this.viewer = viewer;
+    this.sliders = new Map();
+    const face = CONTROLS.map(({ name, label, low }) => this.slider(name, label, low, 1, 0.01, (value) => this.express({ [name]: value })));
+    const view = VIEWS.map(([name, label, low, high, step]) =>
+      this.slider(name, label, low, high, step, (value) => viewer.orbit.move({ [name]: value })));
+    const regions = REGIONS.map(([title, names]) => make("fieldset", {}, make("legend", {}, title), ...viewer.avatar.names
+      .filter((name) => names.test(name))
+      .map((name) => this.slider(name, words(name), 0, 1, 0.01, (value) => this.express({ [name]: value }), name))));
+    const buttons = PERFORMANCES.map(({ name }) => make("button", { type: "button", className: "z1-chip", ariaPressed: "false", onclick: () => this.perform(name) }, words(name)));
+    this.chips = new Map(PERFORMANCES.map(({ name }, index) => [name, buttons[index]]));
+    this.playing = make("button", { type: "button", className: "z1-play", onclick: () => viewer.pause() });
+    this.scrub = make("input", { type: "range", min: 0, max: 1, step: 0.001, value: 0, ariaLabel: "Place in the performance", oninput: () => viewer.seek(this.scrub.value * viewer.clip.seconds) });
+    this.bar = make("div", { className: "z1-scrub", hidden: true }, this.playing, this.scrub);
+    this.alive = make("input", { type: "checkbox", checked: viewer.idling, onchange: () => viewer.breathe(this.alive.checked) });
+    const reset = make("button", { type: "button", className: "z1-reset", onclick: () => { viewer.reset(); this.follow(true); } }, "Reset");
+    this.element = make("div", { className: "z1-panel" },
+      section("Perform", make("div", { className: "z1-chips" }, ...buttons), this.bar),
+      section("Face", ...face),
+      section("View", ...view),
+      make("div", { className: "z1-row" }, make("label", { className: "z1-check" }, this.alive, " Blink and breathe"), reset),
+      make("details", {}, make("summary", {}, "Advanced: all 52 expressions"), ...regions));
+    host.append(this.element);
+    viewer.listen(() => this.follow());
+    this.follow(true);
+  }
+
+  slider(name, label, low, high, step, moved, title = "") {
+    const input = make("input", { type: "range", min: low, max: high, step, value: 0 });
+    const output = make("output");
+    const show = () => {
+      output.value = (step === 1 ? `${input.value}°` : Number(input.value).toFixed(2)).replace("-", "\u2212");
+      const [from, to] = [Math.max(low, Math.min(0, high)), Number(input.value)].map((value) => (100 * (value - low)) / (high - low)).sort((a, b) => a - b);
+      input.style.setProperty("--from", `${from}%`);
+      input.style.setProperty("--to", `${to}%`);
+    };
+    input.addEventListener("input", () => { moved(Number(input.value)); show(); });
+    this.sliders.set(name, { input, show });
+    return make("label", { className: "z1-slider", title }, make("span", {}, label), input, output);
+  }
+
+  express(values) {
+    if (this.viewer.clip) this.viewer.stop();
+    this.viewer.set(values);
+  }
+
+  perform(name) {
+    if (this.viewer.clip?.name === name) this.viewer.stop();
+    else this.viewer.play(name);
+  }
+
+  /** Show what the viewer does: hands on the picture and performances move things, too. */
+  follow(all = false) {
+    const { clip, orbit, values } = this.viewer;
+    const known = all ? { ...Object.fromEntries([...this.sliders.keys()].map((name) => [name, values[name] ?? 0])), ...orbit.goal } : orbit.goal;
+    for (const [name, value] of Object.entries(known)) {
+      const { input, show } = this.sliders.get(name);
+      if (!all && Number(input.value) === value) continue;
+      input.value = value;
+      show();
+    }
+    for (const [name, chip] of this.chips) chip.ariaPressed = String(clip?.name === name);
+    this.bar.hidden = !clip;
+    if (!clip) return;
+    if (document.activeElement !== this.scrub || clip.playing) this.scrub.value = clip.time / clip.seconds;
+    this.scrub.style.setProperty("--from", "0%");
+    this.scrub.style.setProperty("--to", `${(100 * clip.time) / clip.seconds}%`);
+    this.playing.textContent = clip.playing ? "Pause" : "Play";
+  }
+}
+
+const section = (title, ...children) => make("section", { ariaLabel: title }, make("h2", {}, title), ...children);
+
+/** Write a name such as mouthSmileLeft as people do. */
+function words(name) {
+  const spaced = name.replace(/([A-Z])/g, " $1").toLowerCase();
+  return spaced[0].toUpperCase() + spaced.slice(1);
+}
+
+/** Give the document, or the shadow tree, our style once. */
+function addStyle(element) {
+  const root = element.getRootNode(), home = root instanceof ShadowRoot ? root : document.head;
+  if (!home.querySelector("#z1-style")) home.append(make("style", { id: "z1-style" }, STYLE));
+}
