@@ -212,20 +212,6 @@ def test_deleting_copies_spares_the_examples(tmp_path):
 # ------------------------------------------------------------------------------------------------------ a browser
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """Start a headless Chromium, if there is one."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("needs an installed Chromium")
-    quiet = ["--headless=new", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found, args=quiet)
-        yield chromium
-        chromium.close()
-
-
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_loads_cleanly(server, browser, width):
     with _page(server, browser, width) as (page, complaints, elsewhere):

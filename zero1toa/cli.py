@@ -111,11 +111,14 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     animate.add_argument("--size", type=int, default=512, help="pixels of the video")
     animate.add_argument("--save-motion", type=Path, metavar="FILE", help="also keep the tracked motion, as .json")
 
-    export = command("export", run_export, "write a saved avatar as splats, as a rigged glb, or as a demonstration video")
+    export = command("export", run_export, "write a saved avatar as splats, a rigged glb, a page to share, or a video")
     _add_saved(export)
-    export.add_argument("--to", choices=("ply", "glb", "mp4"), required=True)
+    export.add_argument("--to", choices=("ply", "glb", "html", "mp4"), required=True)
     export.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: beside the avatar's other files")
     export.add_argument("--size", type=int, default=512, help="pixels of the video")
+    export.add_argument("--name", default="", help="what the page is called")
+    export.add_argument("--no-mark", action="store_true", help='leave "made with Zero-1-to-A" off the page; needs --consent')
+    export.add_argument("--consent", action="store_true", help="confirm that the person shown agreed to this page")
 
     command("bench", run_bench, "measure how fast this machine draws, each figure beside plain PyTorch")
     command("doctor", run_doctor, "say what is installed, what works, and how to get what is missing")
@@ -370,6 +373,7 @@ def run_export(options: argparse.Namespace) -> int:
     from zero1toa.export.ply import write_ply
     from zero1toa.export.video import write_demo
     from zero1toa.export.views import Viewer
+    from zero1toa.export.web import write_html
 
     saved = load_avatar(options.avatar, head=options.head)
     beside = options.avatar / (options.avatar.resolve().name or "avatar") if options.avatar.is_dir() else options.avatar
@@ -379,6 +383,8 @@ def run_export(options: argparse.Namespace) -> int:
             write_ply(output, saved.avatar.pose(saved.state), comments=saved.provenance())
         case "glb":
             write_glb(output, saved)
+        case "html":
+            write_html(output, saved, name=options.name, mark=not options.no_mark, consent=options.consent)
         case _:
             write_demo(output, Viewer.of(saved), size=options.size)
     _say(options, "saved", f"{options.to} written to {output}", file=str(output))

@@ -77,16 +77,24 @@ MADE = ("preset", "prior", "seed", "iteration", "iterations", "version", "create
 def write_glb(path: str | Path, saved: SavedAvatar) -> Path:
     """Write an avatar as one rigged glb, all at once or not at all.
 
-    Raises InputError when the name or the place cannot be used, or when the head is more than the file can say: FLAME
-    moves its skin with pose correctives, and turns joints with expressions.
+    Raises InputError when the name or the place cannot be used, or when the avatar does not fit into a glb.
     """
     path = Path(path)
     if path.suffix.lower() != ".glb":
         raise InputError(f"cannot write {path.name} as a rigged avatar: use a name that ends in .glb")
-    data = _describe(saved).to_bytes()
+    data = glb_bytes(saved)
     with replacing(path) as partial, explain_writing(path):
         partial.write_bytes(data)
     return path
+
+
+def glb_bytes(saved: SavedAvatar) -> bytes:
+    """Give the rigged glb of an avatar.
+
+    Raises InputError when the head is more than the file can say: FLAME moves its skin with pose correctives, and turns
+    joints with expressions.
+    """
+    return _describe(saved).to_bytes()
 
 
 @torch.no_grad()

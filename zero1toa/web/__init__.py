@@ -5,6 +5,8 @@
     motion.js    sliders, performances, motion files, breath           viewer.js   what is drawn when; `mount`
     panel.js     sliders and buttons                                   viewer.css  how they look
 
+and page.html, the page that an exported avatar lives in.
+
 There is nothing to build and nothing to install: the script is classic, defines `Zero1toA` and no other name, and loads
 nothing. Tables that Python knows already, such as what "smile" means in ARKit weights, are written into it.
 """
@@ -39,6 +41,11 @@ def viewer_script() -> str:
     offered = "window.Zero1toA = { mount, controls: CONTROLS, performances: PERFORMANCES.map((one) => one.name) };"
     script = "\n".join(['(() => {\n"use strict";', *lines, *parts, offered, "})();", ""])
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def page_template() -> str:
+    """Give the page of an exported avatar, with names in double braces where its parts belong."""
+    return (_FOLDER / "page.html").read_text("utf-8")
 
 
 def _control(control: Control) -> dict[str, Any]:

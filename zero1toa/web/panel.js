@@ -66,6 +66,7 @@ class Panel {
       show();
     }
     for (const [name, chip] of this.chips) chip.ariaPressed = String(clip?.name === name);
+    this.alive.checked = this.viewer.idling;
     this.bar.hidden = !clip;
     if (!clip) return;
     if (document.activeElement !== this.scrub || clip.playing) this.scrub.value = clip.time / clip.seconds;

@@ -49,15 +49,17 @@ class Rig {
     }
   }
 
+  /** Blend the joints' moves at every vertex; most hang on one joint alone. */
   skin() {
-    const { vertices, bones, weights, bends } = this, m = new Float64Array(12);
+    const { vertices, bones, weights, bends } = this, mixed = new Float64Array(12);
     for (let v = 0, at = 0; at < vertices.length; v += 4, at += 3) {
-      m.fill(0);
-      for (let k = v; k < v + 4; k++) {
-        const weight = weights[k];
-        if (!weight) continue;
-        const bend = bends[bones[k]];
-        for (let i = 0; i < 12; i++) m[i] += weight * bend[i];
+      let m = bends[bones[v]];
+      if (weights[v] < 1) {
+        m = mixed.fill(0);
+        for (let k = v; k < v + 4; k++) {
+          const weight = weights[k], bend = bends[bones[k]];
+          if (weight) for (let i = 0; i < 12; i++) m[i] += weight * bend[i];
+        }
       }
       const x = vertices[at], y = vertices[at + 1], z = vertices[at + 2];
       vertices[at] = m[0] * x + m[1] * y + m[2] * z + m[3];

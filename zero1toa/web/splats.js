@@ -70,6 +70,7 @@ class SplatRenderer {
     this.frames = new Float32Array(3 * ROW * 4 * rows(avatar.faces.length / 3, ROW));
     this.order = new Uint32Array(ORDER_ROW * rows(this.count, ORDER_ROW));
     this.depths = new Float32Array(this.count);
+    this.keys = new Uint16Array(this.count);
     this.starts = new Uint32Array(65537);
     this.start();
   }
@@ -137,7 +138,7 @@ class SplatRenderer {
 
   /** Order the splats before the camera from far to near, by a counting sort of 16 bits; give their number. */
   sort(frames, view) {
-    const { planes, centres, faces, depths, order, starts, count } = this;
+    const { planes, centres, faces, depths, keys, order, starts, count } = this;
     const [, , , , , , , , a, b, c, d] = view;
     // Depth is linear within a triangle's frame: four numbers a triangle, offsets along the normal included.
     for (let f = 0, m = 0; f < planes.length; f += 4, m += FRAME) {
@@ -154,11 +155,17 @@ class SplatRenderer {
       if (depth > most) most = depth;
     }
     starts.fill(0);
-    const scale = 65535 / Math.max(most - least, TINY);
-    for (let i = 0; i < count; i++) if (depths[i] >= NEAR) starts[((most - depths[i]) * scale + 1) | 0]++;
+    const scale = 65534 / Math.max(most - least, TINY);
+    for (let i = 0; i < count; i++) {
+      // Farther splats have smaller keys; what is behind the camera comes last and is not drawn.
+      const key = depths[i] < NEAR ? 65535 : ((most - depths[i]) * scale) | 0;
+      keys[i] = key;
+      starts[key + 1]++;
+    }
     for (let key = 0; key < 65536; key++) starts[key + 1] += starts[key];
-    for (let i = 0; i < count; i++) if (depths[i] >= NEAR) order[starts[((most - depths[i]) * scale) | 0]++] = i;
-    return starts[65535];
+    const visible = starts[65535];
+    for (let i = 0; i < count; i++) order[starts[keys[i]]++] = i;
+    return visible;
   }
 
   end() {

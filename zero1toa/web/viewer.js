@@ -198,7 +198,7 @@ class AvatarViewer {
 
   /** Draw fewer pixels once frames have come late for a while. */
   adapt(passed) {
-    this.fps = passed > 0 ? mix(this.fps ?? 60, 1 / passed, 0.1) : this.fps;
+    if (passed > 0) this.fps = mix(this.fps ?? 1 / passed, 1 / passed, 0.1);
     this.late = passed * 1000 > LATE && passed < 1 ? this.late + 1 : Math.max(0, this.late - 2);
     if (this.late < 12 || this.options.fixed) return;
     this.late = 0;
