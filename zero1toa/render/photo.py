@@ -33,8 +33,8 @@ DRAWN_OUT = (1.5, 3.0)
 # How far behind the eyes hair may begin, and how far below them it ends on the skin of the model, in metres.
 BEHIND_TEMPLES, BELOW_EARS = (0.02, 0.04), (0.05, 0.08)
 # Colours of what a closed mouth hides, in the shade of lips and in the light of a face as bright as `SKIN_LUMA`.
-HIDDEN = {"teeth": (0.72, 0.67, 0.61), "tongue": (0.52, 0.27, 0.27), "mouth": (0.20, 0.08, 0.08), "eyes": (0.82, 0.80, 0.79)}
-SKIN_LUMA = 0.62
+HIDDEN = {"teeth": (0.74, 0.69, 0.63), "tongue": (0.60, 0.33, 0.32), "mouth": (0.20, 0.08, 0.08), "eyes": (0.82, 0.80, 0.79)}
+USUAL_SKIN, SKIN_LUMA = (0.74, 0.60, 0.52), 0.62
 
 
 class PhotoSurface:
@@ -211,7 +211,9 @@ class PhotoSurface:
         vertex_part[self.faces.flatten()] = self.parts.repeat_interleave(3)
         skin = _median(color[known & (vertex_part == PARTS.index("skin"))], (0.7, 0.55, 0.47))
         hair = _median(self.reference.image[self.hair > 0.9], skin.tolist())
-        light = (skin.mean() / SKIN_LUMA).clamp(0.25, 1.2)
+        # Half of what sets this skin's tint apart is the light's, and falls on teeth as well.
+        tint = (skin / skin.mean() * SKIN_LUMA / torch.tensor(USUAL_SKIN)).sqrt()
+        light = (skin.mean() / SKIN_LUMA).clamp(0.25, 1.2) * tint
         default = skin.repeat(len(color), 1)
         default[vertex_part == PARTS.index("scalp")] = hair
         bust = vertex_part == PARTS.index("bust")
@@ -221,7 +223,7 @@ class PhotoSurface:
         # Light falls into the mouth through the lips: some centimetres behind them it is nearly dark.
         depth = self.reference.rest_vertices[vertex_part == PARTS.index("lips"), 2].max() - self.reference.rest_vertices[:, 2]
         inside = torch.isin(vertex_part, torch.tensor([PARTS.index(part) for part in ("teeth", "tongue", "mouth")]))
-        default[inside] *= (1.2 - depth[inside, None] / 0.06).clamp(0.25, 1.0)
+        default[inside] *= (1.15 - depth[inside, None] / 0.09).clamp(0.3, 1.0)
         return default, inside
 
 
