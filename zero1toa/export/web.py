@@ -1,7 +1,7 @@
 """One html file that shows an avatar to anybody with a browser: it opens from a disk or a mail, offline, and asks nobody.
 
-The page, the viewer and the avatar are all inside. The avatar is avatar.glb, gzipped, in base64. The page's
-Content-Security-Policy forbids it to load or send anything, which a reader can check in its first lines.
+The page, the viewer and the avatar are all inside. The avatar is avatar.glb, rounded to what can be seen, gzipped, in
+base64. The page's Content-Security-Policy forbids it to load or send anything, which a reader can check in its first lines.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+import numpy as np
+
 from zero1toa import __version__
-from zero1toa.export.glb import glb_bytes
+from zero1toa.export.glb import FACE, SPLATS, glb_bytes
+from zero1toa.export.gltf import DTYPES, Glb
 from zero1toa.export.saved import SavedAvatar
 from zero1toa.media import explain_writing, replacing
 from zero1toa.types import InputError
@@ -25,6 +28,9 @@ LICENCE = (
     "The likeness belongs to the person shown: do not use it without their consent, and never to deceive.",
     "The viewer in this file is part of Zero-1-to-A, Apache License 2.0.",
 )
+# The steps to which a page rounds its splats: places to 15 um, rotations to an eighth of a degree, colours to a quarter
+# of a display's step. Together they cost less than the 8 bits of the picture do.
+STEPS = {"POSITION": 2.0**-16, f"{SPLATS}:ROTATION": 64, f"{SPLATS}:SH_DEGREE_0_COEF_0": 2.0**-7}
 MARK = '<p class="mark">made with <b>Zero-1-to-A</b></p>'
 
 
@@ -49,7 +55,7 @@ def write_html(
     if not mark and not consent:
         raise InputError("to leave out the mark, confirm that the person shown agreed to this page: add --consent")
     name = " ".join(name.split())[:120] or "A head to play with"
-    packed = gzip.compress(glb_bytes(saved), 9, mtime=0)
+    packed = gzip.compress(_lighten(glb_bytes(saved)), 9, mtime=0)
     parts = {
         "name": escape(name),
         "date": escape(saved.details.created[:10]),
@@ -66,6 +72,31 @@ def write_html(
     with replacing(path) as partial, explain_writing(path):
         partial.write_text(text, encoding="utf-8")
     return path
+
+
+def _lighten(data: bytes) -> bytes:
+    """Make a glb that gzip shrinks a third more: splats in the order of their triangles, rounded, without point colours."""
+    glb, light = Glb.from_bytes(data), bytearray(data)
+    start = len(data) - len(glb.block)
+
+    def rows(accessor: int) -> np.ndarray:
+        """Look at an attribute's numbers where they lie, to change them there."""
+        entry = glb.item("accessors", accessor)
+        view, dtype = glb.item("bufferViews", entry["bufferView"]), DTYPES[entry["componentType"]]
+        shape = (entry["count"], view["byteStride"] // dtype.itemsize)
+        return np.ndarray(shape, dtype, light, start + view["byteOffset"])
+
+    attributes = dict(glb.item("meshes", 1)["primitives"][0]["attributes"])
+    attributes.pop(f"{SPLATS}:OPACITY")  # lies inside COLOR_0
+    order = np.argsort(rows(attributes[FACE])[:, 0], kind="stable")
+    for name, accessor in attributes.items():
+        values = rows(accessor)
+        values[:] = values[order]
+        if name in STEPS:
+            values[:] = (np.rint(values / STEPS[name]) * STEPS[name]).clip(-32704, 32704)  # 16 bits end soon after
+        if name == "COLOR_0":
+            values[:, :3] = 0
+    return bytes(light)
 
 
 def _fill(template: str, parts: Mapping[str, str]) -> str:

@@ -27,10 +27,12 @@ _FILES = ("glb.js", "rig.js", "splats.js", "camera.js", "motion.js", "viewer.js"
 
 @functools.cache
 def viewer_script() -> str:
-    """Give the viewer as one classic script, which may stand in a `<script>` of any page.
+    """Give the viewer as one classic script, which may stand in a `<script>` of any page, without its comments.
 
     `await Zero1toA.mount(element, {glb, panel: true})` shows an avatar; viewer.js says what else it takes and gives.
     """
+    from rjsmin import jsmin
+
     tables = {
         "CONTROLS": [_control(control) for control in CONTROLS],
         "PERFORMANCES": [_performance(performance) for performance in PERFORMANCES],
@@ -39,8 +41,8 @@ def viewer_script() -> str:
     lines = [f"const {name} = {json.dumps(table, separators=(',', ':'))};" for name, table in tables.items()]
     parts = [(_FOLDER / name).read_text("utf-8") for name in _FILES]
     offered = "window.Zero1toA = { mount, controls: CONTROLS, performances: PERFORMANCES.map((one) => one.name) };"
-    script = "\n".join(['(() => {\n"use strict";', *lines, *parts, offered, "})();", ""])
-    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    source = "\n".join(['(() => {\n"use strict";', *lines, *parts, offered, "})();", ""])
+    return str(jsmin(source)).replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 def page_template() -> str:
@@ -54,8 +56,17 @@ def _control(control: Control) -> dict[str, Any]:
 
 def _performance(performance: Performance) -> dict[str, Any]:
     """Write a performance's keys with the channels that are not at rest."""
-    keys = [
-        (key.seconds, {channel: value for channel, value in zip(CHANNELS, key.row, strict=True) if value})
-        for key in performance.keys
-    ]
+    keys = [(key.seconds, _channels(dict(zip(CHANNELS, key.row, strict=True)))) for key in performance.keys]
     return {"name": performance.name, "loops": performance.loops, "keys": keys}
+
+
+def _channels(row: dict[str, float]) -> dict[str, float]:
+    """Leave out what is at rest, and say once what both sides of the face do alike."""
+    found: dict[str, float] = {}
+    for name, value in row.items():
+        both, left, _ = name.partition("Left")
+        if left and value == row[f"{both}Right"]:
+            found[both] = value
+        elif not (name.endswith("Right") and value == row[f"{name.removesuffix('Right')}Left"]):
+            found[name] = value
+    return {name: value for name, value in found.items() if value}

@@ -48,7 +48,6 @@ function readClip(motion, photo) {
 function keyedClip({ name, keys, loops }, photo) {
   const track = loops ? [...keys, [keys.at(-1)[0] + 0.14, keys[1][1]]] : [...keys, [keys.at(-1)[0] + 0.7, {}]];
   const start = loops ? track[1][0] : 0, seconds = track.at(-1)[0] - start;
-  const still = Object.fromEntries(Object.keys(photo.weights).map((weight) => [weight, 0]));
   const pose = (time) => {
     const right = clamp(track.findIndex(([at]) => at > start + time), 1, track.length - 1) || track.length - 1;
     const [[from, before], [to, after]] = [track[right - 1], track[right]];
@@ -56,7 +55,11 @@ function keyedClip({ name, keys, loops }, photo) {
     for (const channel of new Set([...Object.keys(before), ...Object.keys(after)])) {
       channels[channel] = mix(before[channel] ?? 0, after[channel] ?? 0, share);
     }
-    const weights = Object.fromEntries(Object.keys(still).map((weight) => [weight, clamp(channels[weight] ?? 0, 0, 1)]));
+    // A channel without its side, such as mouthSmile, means both sides.
+    const weights = Object.fromEntries(Object.keys(photo.weights).map((weight) => {
+      const both = weight.replace(/(Left|Right)$/, "");
+      return [weight, clamp((channels[weight] ?? 0) + (both === weight ? 0 : channels[both] ?? 0), 0, 1)];
+    }));
     return turned({ ...photo, weights }, channels);
   };
   return { name, seconds, loops, pose };
