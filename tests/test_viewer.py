@@ -17,6 +17,7 @@ from PIL import Image
 
 from tests.avatars import astronaut_avatar
 from zero1toa.driving import retarget
+from zero1toa.export.confidence import confidence
 from zero1toa.export.glb import glb_bytes
 from zero1toa.export.motion import write_motion
 from zero1toa.export.package import load_avatar
@@ -234,6 +235,23 @@ def test_an_exported_page_opens_alone(browser, html):
             assert all(name.strip() for name in names), "a control has no name"
             assert asked == []
             assert complaints == []
+
+
+def test_the_sliders_say_what_is_guesswork(browser, html, saved):
+    known = confidence(Viewer.of(saved))
+    yaws = dict(known["yaw"])
+    assert yaws[0] == 1
+    assert 0 <= yaws[90] < yaws[45] < 1
+    assert 0 <= yaws[-90] < yaws[-45] < 1
+    assert set(known["expression"]) == set(ARKIT_NAMES)
+    assert all(0 <= share <= 1 for share in known["expression"].values())
+    with _page(browser) as (page, _):
+        page.goto(html.as_uri())
+        page.wait_for_selector("[data-ready]")
+        assert "gradient" in page.eval_on_selector("[aria-label=Turn]", "slider => slider.style.getPropertyValue('--tint')")
+        assert "guesswork" in page.get_attribute("[aria-label=Turn]", "aria-description")
+        assert page.get_attribute("[aria-label=Zoom]", "aria-description") is None
+        page.get_by_text("Amber marks guesswork").wait_for()
 
 
 def test_the_mark_goes_only_with_consent(saved, tmp_path):

@@ -41,6 +41,8 @@ offset need not be); storing opacity once keeps 40,000 splats below 3 MB.
     target       [3]: the point that cameras go around
     yaw          degrees round the head from which the face is seen straight on, 0 being the photo's own view
     background   the grey in [0, 1] that the avatar was trained over
+    confidence   {"yaw": [[degrees, share], ...], "expression": {name: share}}: how far the photo knew each view and each
+                 expression at its end, in [0, 1]; see `zero1toa.export.confidence`
     provenance   lines for people: what this is and how it was made
     made         {"preset", "prior", "seed", "iteration", "iterations", "version", "created"}
     landmarks    {"triangles": [478], "weights": [[a, b] of each]}: where MediaPipe's landmarks lie, at a, b and 1 - a - b
@@ -60,6 +62,7 @@ from torch import Tensor
 
 from zero1toa import __version__
 from zero1toa.avatar.rigged import SH0
+from zero1toa.export.confidence import confidence
 from zero1toa.export.gltf import ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER, POINTS, TRIANGLES, Builder, bounds
 from zero1toa.export.saved import SavedAvatar
 from zero1toa.export.views import Viewer
@@ -204,6 +207,7 @@ def _record(saved: SavedAvatar, head: LinearHead) -> dict[str, Any]:
         "target": _plain(viewer.target),
         "yaw": viewer.front(),
         "background": details.background,
+        "confidence": confidence(viewer),
         "provenance": list(saved.provenance()),
         "made": {name: getattr(details, name) for name in MADE},
         "landmarks": {"triangles": head.landmark_faces.tolist(), "weights": _plain(head.landmark_weights[:, :2], 4)},

@@ -144,7 +144,7 @@ function readParts(gltf, data) {
 }
 
 /** Give what the file says of the photo: its pose, its camera, the point to turn about, and lines for people. */
-function readAbout({ version, photo, camera, target, yaw, background, provenance }, names) {
+function readAbout({ version, photo, camera, target, yaw, background, provenance, confidence }, names) {
   need(version === 1, "a newer program wrote it");
   const table = (rows, ...shape) => {
     const [count, ...rest] = shape;
@@ -156,7 +156,10 @@ function readAbout({ version, photo, camera, target, yaw, background, provenance
   const { viewmat, intrinsics, width, height } = camera;
   table([width, height, yaw, background], 4);
   need(width > 0 && height > 0 && intrinsics[0][0] > 0 && intrinsics[1][1] > 0, "its camera sees nothing");
+  const { yaw: yaws = [], expression = {} } = confidence ?? {};
+  need(yaws.length < 1000 && yaws.every((row) => table(row, 2)), "its photo is not described");
   return {
+    known: { yaw: yaws, expression: new Map(names.map((name) => [name, clamp(Number(expression[name] ?? 1), 0, 1) || 0])) },
     photo: {
       weights: Object.fromEntries(names.map((name, index) => [name, photo.expression[index]])),
       neck: table(photo.neck, 3), head: table(photo.head, 3), left_eye: leftEye, right_eye: rightEye,

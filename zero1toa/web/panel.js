@@ -26,13 +26,14 @@ class Panel {
       section("View", ...view),
       make("div", { className: "z1-row" }, make("label", { className: "z1-check" }, this.alive, " Blink and breathe"), reset),
       make("details", {}, make("summary", {}, "Advanced: all 52 expressions"), ...regions));
+    this.tint();
     host.append(this.element);
     viewer.listen(() => this.follow());
     this.follow(true);
   }
 
   slider(name, label, low, high, step, moved, title = "") {
-    const input = make("input", { type: "range", min: low, max: high, step, value: 0 });
+    const input = make("input", { type: "range", min: low, max: high, step, value: 0, ariaLabel: label });
     const output = make("output");
     const show = () => {
       output.value = (step === 1 ? `${input.value}°` : Number(input.value).toFixed(2)).replace("-", "\u2212");
@@ -43,6 +44,30 @@ class Panel {
     input.addEventListener("input", () => { moved(Number(input.value)); show(); });
     this.sliders.set(name, { input, show });
     return make("label", { className: "z1-slider", title }, make("span", {}, label), input, output);
+  }
+
+  /** Tint sliders where what they show is guesswork: towards their ends, or over the yaws that the photo did not show. */
+  tint() {
+    const { yaw, expression } = this.viewer.about.known;
+    const color = (known) => `rgb(232 150 40 / ${Math.round(100 * clamp((0.9 - known) / 0.5, 0, 1))}%)`;
+    const least = (ends) => Math.min(1, ...ends.filter(([name, share]) => share && expression.has(name)).map(([name]) => expression.get(name)));
+    const controls = [...CONTROLS, ...this.viewer.avatar.names.map((name) => ({ name, low: 0, positive: [[name, 1]], negative: [] }))];
+    const tints = controls.map(({ name, low, positive, negative }) => {
+      const middle = low < 0 ? "#0000 50%" : "#0000 0%";
+      return [name, [least(positive), least(negative)], `${color(least(negative))} 0%, ${middle}, ${color(least(positive))} 100%`];
+    });
+    const [, , low, high] = VIEWS[0];
+    const stops = yaw.map(([degrees, known]) => `${color(known)} ${(100 * (degrees - low)) / (high - low)}%`);
+    if (stops.length > 1) tints.push(["yaw", yaw.map(([, known]) => known), stops.join(", ")]);
+    let guessed = false;
+    for (const [name, known, stops] of tints) {
+      if (Math.min(...known) > 0.85) continue;
+      const { input } = this.sliders.get(name);
+      guessed = true;
+      input.style.setProperty("--tint", `linear-gradient(90deg, ${stops})`);
+      input.setAttribute("aria-description", "partly guesswork: the photo did not show all of it");
+    }
+    if (guessed) this.element.querySelector("section:nth-of-type(3)").append(make("p", { className: "z1-note" }, "Amber marks guesswork: the photo did not show it."));
   }
 
   express(values) {
