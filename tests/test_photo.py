@@ -58,8 +58,9 @@ def reference(head) -> Reference:
 def request(reference: Reference, frames: torch.Tensor, camera: Camera, strength: float = 1.0) -> ClipRequest:
     return ClipRequest(
         frames=frames, alpha=torch.ones(frames.shape[:3]), depth=torch.full(frames.shape[:3], 9.0),
-        landmark_maps=torch.zeros_like(frames), cameras=camera, vertices=reference.vertices[None].expand(len(frames), -1, -1),
-        reference=reference, background=torch.full((3,), 0.5), strength=strength, generator=torch.Generator(),
+        landmarks=torch.zeros(len(frames), 478, 3), cameras=camera,
+        vertices=reference.vertices[None].expand(len(frames), -1, -1), reference=reference,
+        background=torch.full((3,), 0.5), strength=strength, generator=torch.Generator(),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.heads import SphereHead
-from tests.priors import BrokenPrior, EchoPrior, FixedPrior, NoisyPrior
+from tests.trivial_priors import BrokenPrior, EchoPrior, FixedPrior, NoisyPrior
 from zero1toa.avatar.density import DensityConfig
 from zero1toa.avatar.rigged import Avatar
 from zero1toa.geometry.camera import orbit_camera
@@ -101,15 +101,17 @@ def test_requests_hold_what_they_promise(accelerator):
     prior = EchoPrior()
     list(train(shell(), portrait(), prior, TINY, accelerator=accelerator))
     first = prior.requests[0]
-    assert first.frames.shape == first.landmark_maps.shape == (4, 48, 48, 3)
+    assert first.frames.shape == (4, 48, 48, 3)
     assert first.alpha.shape == first.depth.shape == (4, 48, 48)
     assert len(first.cameras) == len(first.vertices) == 4
     assert (first.cameras.width, first.cameras.height) == (48, 48)
-    assert bool((first.landmark_maps > 0).any())
+    assert first.landmarks.shape == (4, 478, 3)
+    assert bool(((first.landmarks[..., :2] > 0) & (first.landmarks[..., :2] < 48)).any())
     # At iteration 0 only the first pose of a path is in use; at the end all are.
     assert torch.equal(first.frames[0], first.frames[-1])
     assert not torch.equal(prior.requests[-1].frames[0], prior.requests[-1].frames[-1])
     assert first.reference.rest_vertices.shape == first.vertices.shape[1:]
+    assert all(request.reference is first.reference for request in prior.requests), "priors study it once"
 
 
 def test_an_avatar_that_is_echoed_stays_put(accelerator):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -16,15 +16,16 @@ from zero1toa.types import Camera, Reference
 class ClipRequest:
     """One clip to regenerate (SymGEN, step 1).
 
-    `frames`, `alpha` and `depth` are the avatar's own renders over `background`; `landmark_maps` are the drawings
-    of the MediaPipe topology that the large priors are conditioned on; `vertices` is the posed mesh of each frame.
+    `frames`, `alpha` and `depth` are the avatar's own renders over `background`; `landmarks` are MediaPipe's 478 on the
+    mesh as each camera sees them (pixel x, pixel y, depth in metres), from which a prior makes the drawings that it was
+    trained on; `vertices` is the posed mesh of each frame.
     `strength` in [0, 1] says how far the prior may move away from the render: 0 keeps it, 1 starts from noise.
     """
 
     frames: Float[Tensor, "T H W 3"]
     alpha: Float[Tensor, "T H W"]
     depth: Float[Tensor, "T H W"]
-    landmark_maps: Float[Tensor, "T H W 3"]
+    landmarks: Float[Tensor, "T 478 3"]
     cameras: Camera
     vertices: Float[Tensor, "T V 3"]
     reference: Reference
@@ -33,8 +34,27 @@ class ClipRequest:
     generator: torch.Generator
 
 
+@dataclass(frozen=True, slots=True)
+class DiffusionConfig:
+    """How the diffusion priors work; what is None is left to each model.
+
+    `steps` are those of a whole denoising from noise, of which `strength` of a request are taken.
+    """
+
+    steps: int | None = field(default=None, metadata={"help": "denoising steps from noise to picture", "range": (2, 100)})
+    guidance: float | None = field(default=None, metadata={"help": "classifier-free guidance, 1 for none", "range": (1, 20)})
+    # Ours: guidance shapes what is decided while much noise is left, and costs a second pass of the network.
+    guided: float = field(default=0.5, metadata={"help": "share of the steps, the first, with guidance", "range": (0.0, 1.0)})
+    start: str = field(default="sdedit", metadata={"help": "where denoising starts: sdedit, invert or invert_fp"})
+    passes: int = field(default=2, metadata={"help": "network passes a step of invert_fp", "range": (1, 10)})
+    pose_norm: str = field(default="batch", metadata={"help": "statistics of AniPortrait's pose network: batch or running"})
+    size: int = field(default=512, metadata={"help": "width of the pictures the model sees, pixels", "range": (64, 1024)})
+    window: int | None = field(default=None, metadata={"help": "frames the model sees at once", "range": (2, 32)})
+    overlap: int | None = field(default=None, metadata={"help": "frames that neighbouring windows share", "range": (0, 31)})
+
+
 class VideoPrior(Protocol):
-    """A model of how portrait videos look."""
+    """A model of how portrait videos look. `name` says which and, where there are settings, with which."""
 
     name: str
 

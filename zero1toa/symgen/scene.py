@@ -15,7 +15,6 @@ from zero1toa.avatar.rigged import Avatar
 from zero1toa.geometry.camera import center, orbit_about, project, resize
 from zero1toa.head.base import HeadModel
 from zero1toa.priors.base import ClipRequest
-from zero1toa.priors.conditioning import draw_landmarks
 from zero1toa.render import rasterize
 from zero1toa.symgen.curriculum import Curriculum, middle_of_head, pick
 from zero1toa.symgen.dataset import ClipDataset
@@ -47,6 +46,7 @@ class Scene:
     target: Float[Tensor, "3"]
     _vertices: dict[int, Float[Tensor, "T V 3"]] = field(default_factory=dict)
     _photos: dict[float, Frame] = field(default_factory=dict)
+    _references: list[Reference] = field(default_factory=list)
 
     @classmethod
     def build(cls, head: HeadModel, portrait: Portrait, curriculum: Curriculum, *, size: int, background: float) -> Scene:
@@ -104,13 +104,12 @@ class Scene:
         # While a path unrolls most of its frames are the same; each pose is drawn once.
         poses = slice(0, int(order.max()) + 1)
         render = self._render(avatar, vertices[poses], cameras[poses], still=self.curriculum.clips[clip].stage == "side")
-        height, width = cameras.height, cameras.width
         seen = project(self.head.landmarks(vertices[poses]), cameras[poses])
         return ClipRequest(
             frames=render.color[order],
             alpha=render.alpha[order],
             depth=render.depth[order],
-            landmark_maps=draw_landmarks(seen, height, width)[order],
+            landmarks=seen[order],
             cameras=cameras,
             vertices=vertices,
             reference=self.reference(),
@@ -120,10 +119,13 @@ class Scene:
         )
 
     def reference(self) -> Reference:
-        """Give the photo as a prior sees it."""
-        p, rest = self.portrait, self.head.rest_state()
-        resting = self.head.vertices(p.identity, rest)[0]
-        return Reference(p.image, p.alpha, p.camera, self.photo(1.0).vertices[0], resting, self.head.surface)
+        """Give the photo as a prior sees it, always the same one: what a prior finds out about it, it keeps."""
+        if not self._references:
+            p, rest = self.portrait, self.head.rest_state()
+            resting = self.head.vertices(p.identity, rest)[0]
+            seen = Reference(p.image, p.alpha, p.camera, self.photo(1.0).vertices[0], resting, self.head.surface)
+            self._references.append(seen)
+        return self._references[0]
 
     @torch.no_grad()
     def preview(self, avatar: Avatar, seconds: float) -> UInt8[np.ndarray, "H W 3"]:
