@@ -1,0 +1,103 @@
+"""Between pictures and noise: denoising, its inversion, and adding noise, in the angles of the v-parameterisation.
+
+A sample at the noise level phi is x = cos(phi) * clean + sin(phi) * noise, and a network of the public portrait models gives
+v = cos(phi) * noise - sin(phi) * clean (Salimans and Ho 2022). A step of DDIM (Song et al. 2021) without added noise is then
+a rotation, x' = cos(d) x - sin(d) v with d the difference of the angles, and going back is the same rotation the other way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# Gives v of a noisy sample at a timestep in 0..999. The second argument counts the steps from the noisy end.
+Velocity = Callable[[Tensor, int, int], Tensor]
+TRAIN_STEPS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The noise levels of a sampling, noisiest first: a timestep for the network and an angle for the sample.
+
+    `angles` has one more entry, 0, where the sample is clean.
+    """
+
+    timesteps: tuple[int, ...]
+    angles: tuple[float, ...]
+
+    def __len__(self) -> int:
+        return len(self.timesteps)
+
+    def last(self, strength: float) -> Schedule:
+        """Give the end of this schedule: the share `strength` of its steps, at least one if strength is above 0."""
+        count = min(len(self), math.ceil(len(self) * strength - 1e-6))
+        return Schedule(self.timesteps[len(self) - count :], self.angles[len(self) - count :])
+
+
+def zero_snr_schedule(steps: int) -> Schedule:
+    """Give the schedule that AniPortrait and EchoMimic sample with: linear betas whose last level is pure noise.
+
+    Betas from 0.00085 to 0.012, shifted so that nothing is left of the picture at timestep 999 and spaced from there
+    down ("trailing"; Lin et al. 2024).
+    """
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="linear", steps_offset=1, clip_sample=False,
+        prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing",
+    )  # fmt: skip
+    scheduler.set_timesteps(steps)
+    timesteps = tuple(int(t) for t in scheduler.timesteps)
+    kept = scheduler.alphas_cumprod.double()
+    return Schedule(timesteps, (*(math.acos(math.sqrt(float(kept[t]))) for t in timesteps), 0.0))
+
+
+def denoise(velocity: Velocity, sample: Float[Tensor, "*S"], schedule: Schedule) -> Float[Tensor, "*S"]:
+    """Take all steps of a schedule towards the clean sample (DDIM with eta 0)."""
+    for k, t in enumerate(schedule.timesteps):
+        sample = _turned(sample, velocity(sample, t, k), schedule.angles[k + 1] - schedule.angles[k])
+    return sample
+
+
+def add_noise(clean: Float[Tensor, "*S"], schedule: Schedule, generator: torch.Generator) -> Float[Tensor, "*S"]:
+    """Give a clean sample the noise of a schedule's first level (SDEdit; Meng et al. 2022)."""
+    noise = torch.randn(clean.shape, generator=generator, device=generator.device).to(clean)
+    return math.cos(schedule.angles[0]) * clean + math.sin(schedule.angles[0]) * noise
+
+
+def invert(velocity: Velocity, clean: Float[Tensor, "*S"], schedule: Schedule) -> Float[Tensor, "*S"]:
+    """Find noise that denoises to a clean sample, one pass a step: the velocity is taken to be what it is a level lower."""
+    sample = clean
+    for k in reversed(range(len(schedule))):
+        v = velocity(sample, schedule.timesteps[k], k)
+        sample = _turned(sample, v, schedule.angles[k] - schedule.angles[k + 1])
+    return sample
+
+
+def invert_by_fixed_point(
+    velocity: Velocity, clean: Float[Tensor, "*S"], schedule: Schedule, *, passes: int
+) -> Float[Tensor, "*S"]:
+    """Find noise that denoises to a clean sample, solving each step of `denoise` for the sample that it began with.
+
+    `lower = cos(d) upper - sin(d) v(upper)` is solved by `passes` substitutions, the first with v at the lower sample.
+    Steps of a quarter turn cannot be solved so and are taken as `invert` does.
+    """
+    sample = clean
+    for k in reversed(range(len(schedule))):
+        step = schedule.angles[k] - schedule.angles[k + 1]
+        if math.cos(step) < 1e-3:
+            sample = _turned(sample, velocity(sample, schedule.timesteps[k], k), step)
+            continue
+        lower = sample
+        for _ in range(passes):
+            sample = (lower + math.sin(step) * velocity(sample, schedule.timesteps[k], k)) / math.cos(step)
+    return sample
+
+
+def _turned(sample: Tensor, v: Tensor, angle: float) -> Tensor:
+    return math.cos(angle) * sample + math.sin(angle) * v
