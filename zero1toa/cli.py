@@ -6,6 +6,7 @@ Exit status: 0 done, 2 something handed over cannot be used, 1 a fault of this p
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import json
 import logging
@@ -37,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        _refuse_early(words)
         options = build_parser(words).parse_args(words)
+    except InputError as error:
+        return _fail(argparse.Namespace(json="--json" in words, debug=False), 2, str(error))
     except SystemExit as stop:  # argparse says what is wrong itself, and exits with 2
         return int(stop.code or 0)
     options.words = words
@@ -57,6 +61,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if reason := _system_reason(error):
             return _fail(options, 2, reason)
         return _fail(options, 1, f"this should not have happened: {type(error).__name__}: {error}")
+
+
+def _refuse_early(words: Sequence[str]) -> None:
+    """Say that a prior's weights are not here before seconds go into loading what would use them."""
+    from zero1toa.assets import TABLE, require
+
+    if words and words[0] in ("create", "reenact"):
+        asked = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+        asked.add_argument("--prior", default="")
+        with contextlib.suppress(argparse.ArgumentError):
+            name = asked.parse_known_args(words[1:])[0].prior
+            if name in {entry.name for entry in TABLE}:
+                require(name)
 
 
 def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
@@ -121,7 +138,10 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     export.add_argument("--consent", action="store_true", help="confirm that the person shown agreed to this page")
 
     command("bench", run_bench, "measure how fast this machine draws, each figure beside plain PyTorch")
-    command("doctor", run_doctor, "say what is installed, what works, and how to get what is missing")
+    doctor = command("doctor", run_doctor, "say what is installed, what works, and how to get what is missing")
+    doctor.add_argument("--prior", metavar="NAME", help="look at one video prior: files, size, memory, licence")
+    fetch = command("fetch", run_fetch, "download the weights of a video prior")
+    fetch.add_argument("name", metavar="PRIOR", help="which prior")
     return parser
 
 
@@ -133,7 +153,7 @@ def _add_saved(parser: argparse.ArgumentParser) -> None:
 def _add_config_flags(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Add the flags that make a config; the rest of its settings are shown by --help-all."""
     parser.add_argument("--preset", default="standard", metavar="NAME", help="preview, standard or best")
-    parser.add_argument("--prior", metavar="NAME", help="video prior that regenerates the clips (projection)")
+    parser.add_argument("--prior", metavar="NAME", help="video prior that regenerates the clips (auto)")
     parser.add_argument("--head", metavar="NAME", help="head model: anny, or flame:PATH with your own FLAME file")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of everything random")
     parser.add_argument("--device", metavar="NAME", help="auto, cpu or cuda")
@@ -181,14 +201,16 @@ def make_config(options: argparse.Namespace) -> Config:
 def run_create(options: argparse.Namespace) -> int:
     """Make an avatar; Ctrl-C keeps what there is."""
     from zero1toa.export.package import WORK, check_output, save_avatar
-    from zero1toa.pipeline import create_avatar
+    from zero1toa.pipeline import create_avatar, settle_prior
 
-    config = make_config(options)
+    config, why = settle_prior(make_config(options))
     folder: Path = options.output
     check_output(folder, force=options.force, resume=options.resume)
     work = folder / WORK
     _check_work(work, folder, options)
     with _output_folder(folder, work), reporting(machine=options.json) as reporter, Interrupts() as stop:
+        if why:
+            reporter.say("prior", why, prior=config.prior)
         story = _Story()
         events = create_avatar(options.portrait, config, folder=work, resume=options.resume)
         try:
@@ -406,9 +428,9 @@ def run_bench(options: argparse.Namespace) -> int:
 
 def run_doctor(options: argparse.Namespace) -> int:
     """Examine the installation; the status is 1 when the main job cannot run."""
-    from zero1toa.doctor import examine
+    from zero1toa.doctor import examine, examine_prior
 
-    findings = examine()
+    findings = examine_prior(options.prior) if options.prior else examine()
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
     else:
@@ -418,6 +440,20 @@ def run_doctor(options: argparse.Namespace) -> int:
             if finding.remedy:
                 print(f"{'':<8} {'':<{width}}  -> {finding.remedy}")
     return 1 if any(finding.status == "missing" and finding.needed for finding in findings) else 0
+
+
+def run_fetch(options: argparse.Namespace) -> int:
+    """Download what a prior needs and has not got."""
+    from zero1toa.assets import fetch, weights
+
+    with reporting(machine=options.json) as reporter:
+        for file, done in fetch(options.name):
+            verb = "fetched" if done else "fetching"
+            message = f"{verb} {file.path} of {file.repo} ({file.size / 1e6:.0f} MB)"
+            reporter.say(verb, message, file=file.path, repo=file.repo, size=file.size)
+        entry = weights(options.name)
+        reporter.say("ready", f"the prior {entry.name} is here. Licence: {entry.licence}", prior=entry.name)
+    return 0
 
 
 # ------------------------------------------------------------------------------------------------------ the end

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from zero1toa.avatar.seed import SeedConfig
 from zero1toa.portrait.prepare import PortraitConfig
+from zero1toa.priors.base import DiffusionConfig
 from zero1toa.symgen.curriculum import CurriculumConfig
 from zero1toa.symgen.trainer import TrainerConfig
 from zero1toa.types import InputError
@@ -17,10 +18,11 @@ class Config:
 
     preset: str = "standard"
     head: str = field(default="anny", metadata={"help": "head model: anny, or flame:PATH with your own FLAME file"})
-    prior: str = field(default="projection", metadata={"help": "video prior that regenerates the clips"})
+    prior: str = field(default="auto", metadata={"help": "video prior that regenerates the clips; auto is the best there is"})
     device: str = field(default="auto", metadata={"help": "auto, cpu or cuda"})
     portrait: PortraitConfig = field(default_factory=PortraitConfig)
     seed: SeedConfig = field(default_factory=SeedConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
     def with_seed(self, seed: int) -> Config:

@@ -49,7 +49,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything; takes a second or two, downloads and builds nothing."""
-    return [_program(), *_packages(), _rasterizer(), _cuda(), _faces(), _ffmpeg(), _cache(), _anny(), _flame(), _priors()]
+    return [_program(), *_packages(), _rasterizer(), _cuda(), _faces(), _ffmpeg(), _cache(), _anny(), _flame(), *_priors()]
 
 
 def _program() -> Finding:
@@ -182,8 +182,58 @@ def _flame() -> Finding:
     )  # fmt: skip
 
 
-def _priors() -> Finding:
-    return Finding("prior projection", "ok", "works offline, without weights")
+def _priors() -> list[Finding]:
+    from zero1toa.assets import TABLE, missing
+
+    findings = [Finding("prior projection", "ok", "works offline, without weights")]
+    for entry in TABLE:
+        if entry.files and missing(entry.name):
+            text = f"optional: {entry.size / 1e9:.1f} GB of weights are not here"
+            findings.append(Finding(f"prior {entry.name}", "note", text, f"zero1toa doctor --prior {entry.name} says more"))
+        elif entry.files:
+            findings.append(Finding(f"prior {entry.name}", "ok", "its weights are here"))
+    return findings
+
+
+def examine_prior(name: str) -> list[Finding]:
+    """Say of one prior which files it needs, how large they are, whether it fits this machine, and who may use it for what.
+
+    Raises PriorError when there is no such prior.
+    """
+    from zero1toa.assets import cache_folder, missing, weights
+
+    entry, lacking = weights(name), missing(name)
+    if not entry.files:
+        return [Finding(f"prior {name}", "ok", "works offline, without weights")]
+    findings = [
+        Finding(
+            f"{file.repo}/{file.path}", "note" if file in lacking else "ok",
+            f"{'to download' if file in lacking else 'here'}, {file.size / 1e6:.0f} MB",
+        )
+        for file in entry.files
+    ]  # fmt: skip
+    to_fetch = sum(file.size for file in lacking)
+    # Once fetched they are converted, and the half as large result is kept beside them.
+    free, needed = shutil.disk_usage(cache_folder()).free, to_fetch + entry.size // 2
+    if to_fetch:
+        remedy = f"zero1toa fetch {name}" if free > needed else f"free {(needed - free) / 1e9:.1f} GB, or move ZERO1TOA_CACHE"
+        text = f"{to_fetch / 1e9:.1f} of {entry.size / 1e9:.1f} GB to download; {free / 1e9:.0f} GB are free on the disk"
+        findings.append(Finding("download", "note", text, remedy))
+    findings.append(_prior_memory(entry.memory_gb, entry.memory_note))
+    findings.append(Finding("licence", "note", entry.licence))
+    return findings
+
+
+def _prior_memory(needed_gb: float, how: str) -> Finding:
+    import torch
+
+    text = f"about {needed_gb:g} GB of GPU memory ({how})"
+    if not torch.cuda.is_available():
+        return Finding("memory", "note", f"{text}; there is no GPU here", "on a CPU it runs, far too slowly for an avatar")
+    free = torch.cuda.mem_get_info()[0] / 1e9
+    if free < needed_gb:
+        return Finding("memory", "note", f"{text}; {free:.1f} GB are free", "a smaller --diffusion-size needs less")
+    return Finding("memory", "ok", f"{text}; {free:.1f} GB are free")
 
 
 def _reinstall(packages: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from zero1toa.head.base import HeadModel
 from zero1toa.media import read_image, read_video
 from zero1toa.portrait.prepare import prepare_portrait
 from zero1toa.portrait.track import track
-from zero1toa.priors import load_prior
+from zero1toa.priors import choose_prior, load_prior
 from zero1toa.render import rasterize
 from zero1toa.render.photo import PhotoSurface
 from zero1toa.symgen.events import Event
@@ -46,17 +47,30 @@ def create_avatar(
         return Event(stage, 0, config.trainer.curriculum.iterations, time.monotonic() - began, 0.0, message, **rest)
 
     yield event("prepare", "reading the photo and fitting the head")
-    accelerator = Accelerator(cpu=_device(config.device) == "cpu")
+    config, why = settle_prior(config)
+    if why:
+        yield event("prepare", why)
+    device = torch.device(_device(config.device))
+    accelerator = Accelerator(cpu=device.type == "cpu")
     image, alpha = _pixels(photo)
     head = load_head(config.head)
-    prior = load_prior(config.prior)
     portrait = prepare_portrait(image, head, config=config.portrait, alpha=alpha)
     yield event("prepare", " ".join(portrait.notes) or "the head is fitted", portrait=portrait)
+    prior = load_prior(config.prior, config.diffusion, device)
     avatar = first_avatar(portrait, head, config)
     yield event("seed", f"{len(avatar)} splats laid", splats=len(avatar), preview=snapshot(avatar, portrait), avatar=avatar)
     yield from train(
         avatar, portrait, prior, config.trainer, accelerator=accelerator, folder=folder, resume=resume, motions=motions
     )
+
+
+def settle_prior(config: Config) -> tuple[Config, str]:
+    """Replace the prior `auto` by the best that can be used on this machine, and say why; any other must be here.
+
+    Raises PriorError, with the command that fetches them, when the weights of the prior are not.
+    """
+    name, why = choose_prior(config.prior, torch.device(_device(config.device)))
+    return replace(config, prior=name), why
 
 
 def first_avatar(portrait: Portrait, head: HeadModel, config: Config) -> Avatar:

@@ -4,18 +4,73 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from zero1toa.assets import missing, require, weights
 from zero1toa.types import PriorError
 
 if TYPE_CHECKING:
-    from zero1toa.priors.base import VideoPrior
+    import torch
+
+    from zero1toa.priors.base import DiffusionConfig, VideoPrior
+
+# From the best to the one that always works.
+NAMES = ("aniportrait", "echomimic", "projection")
 
 
-def load_prior(name: str = "projection") -> VideoPrior:
-    """Load a video prior by name. Raises PriorError with the names there are when it is unknown."""
+def load_prior(name: str, config: DiffusionConfig, device: torch.device) -> VideoPrior:
+    """Load a video prior by name onto a device.
+
+    Raises PriorError with the names there are when it is unknown, and with what to do when its weights cannot be used.
+    """
     match name:
         case "projection":
             from zero1toa.priors.projection import ProjectionPrior
 
             return ProjectionPrior()
+        case "aniportrait":
+            require(name)
+            from zero1toa.priors.aniportrait import AniPortrait
+            from zero1toa.priors.portrait import PortraitPrior
+
+            return PortraitPrior(AniPortrait(config, device), config)
+        case "echomimic":
+            require(name)
+            from zero1toa.priors.echomimic import EchoMimic
+            from zero1toa.priors.portrait import PortraitPrior
+
+            return PortraitPrior(EchoMimic(device), config)
         case _:
-            raise PriorError(f"no video prior is called {name!r}: use projection")
+            raise PriorError(f"no video prior is called {name!r}: use auto, {', '.join(NAMES)}")
+
+
+def choose_prior(name: str, device: torch.device) -> tuple[str, str]:
+    """Turn `auto` into the best prior that is present and fits the device, with a sentence that says why.
+
+    Any other name is kept, after a glance at whether its weights are here. Raises PriorError when they are not.
+    """
+    if name != "auto":
+        if name not in NAMES:
+            raise PriorError(f"no video prior is called {name!r}: use auto, {', '.join(NAMES)}")
+        require(name)
+        return name, ""
+    reasons = []
+    for candidate in NAMES:
+        if not (reason := _hindrance(candidate, device)):
+            because = f" ({'; '.join(reasons)})" if reasons else ""
+            return candidate, f"the prior is {candidate}, the best that can be used here{because}"
+        reasons.append(f"{candidate}: {reason}")
+    raise AssertionError("the last prior can always be used")
+
+
+def _hindrance(name: str, device: torch.device) -> str:
+    """Say why a prior is not for this device, or nothing."""
+    needed = weights(name)
+    if not needed.files:
+        return ""
+    if device.type != "cuda":
+        return "too slow without a GPU"
+    if missing(name):
+        return "its weights are not here"
+    import torch
+
+    free = torch.cuda.mem_get_info(device)[0] / 1e9
+    return f"needs {needed.memory_gb:g} GB of GPU memory, {free:.0f} are free" if free < needed.memory_gb else ""

@@ -1,8 +1,9 @@
 """Draw facial landmarks the way the landmark-driven video priors were trained to see them.
 
-Canvas, colours and groups are those of AniPortrait (Wei et al. 2024), which EchoMimic took over: black, lines two
-pixels thick at 512, no irises, no forehead, the lips in eight strokes. Indices name MediaPipe's 478 landmarks; left and
-right are the subject's. Colours are in the order in which the network reads its channels.
+Canvas, colours and groups are those of AniPortrait (Wei et al. 2024): black, lines two pixels thick at 512, no irises, no
+forehead, the lips in eight strokes. EchoMimic (Chen et al. 2024) leaves out the oval and marks nose and pupils by squares.
+Indices name MediaPipe's 478 landmarks; left and right are the subject's. Colours are in the order in which the networks
+read their channels.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from torch import Tensor
 
 # One stroke: a colour in 0..255 and the landmarks it runs through.
 Stroke = tuple[tuple[int, int, int], tuple[int, ...]]
+# One square: its colour and the landmark in its middle.
+Dot = tuple[tuple[int, int, int], int]
 
 OVAL = (10, 200, 10)
 RIGHT_EYE, RIGHT_BROW = (10, 200, 180), (10, 220, 180)
@@ -44,11 +47,22 @@ STROKES: tuple[Stroke, ...] = (
     ((150, 120, 100), (13, 312, 311, 310, 415, 308)),
 )
 
+# EchoMimic's squares: the tip of the nose, the right and the left pupil.
+DOTS: tuple[Dot, ...] = (((10, 200, 250), 468), ((250, 200, 10), 473), ((200, 200, 200), 4))
 
-def draw_landmarks(points: Float[Tensor, "T 478 3"], height: int, width: int) -> Float[Tensor, "T H W 3"]:
+
+def draw_landmarks(
+    points: Float[Tensor, "T 478 3"],
+    height: int,
+    width: int,
+    *,
+    strokes: tuple[Stroke, ...] = STROKES,
+    dots: tuple[Dot, ...] = (),
+) -> Float[Tensor, "T H W 3"]:
     """Draw landmark maps in [0, 1] from projected landmarks (pixel x, pixel y, depth in metres).
 
-    As in the original, a line with an end outside the picture is left out; so is one that ends behind the camera.
+    Squares are six pixels wide at 512. As in the original, a line with an end outside the picture is left out; so is one
+    that ends behind the camera.
     """
     import cv2
 
@@ -58,9 +72,14 @@ def draw_landmarks(points: Float[Tensor, "T 478 3"], height: int, width: int) ->
     size = np.array([width, height])
     inside = ((array[..., :2] >= 0) & (array[..., :2] <= size)).all(-1) & (array[..., 2] > 0)
     pixels = np.minimum(np.floor(np.where(inside[..., None], array[..., :2], 0)), size - 1).astype(np.int32)
-    for canvas, dots, seen in zip(maps, pixels, inside, strict=True):
-        for color, landmarks in STROKES:
+    reach = max(1, round(3 * height / 512))
+    for canvas, spots, seen in zip(maps, pixels, inside, strict=True):
+        for color, landmarks in strokes:
             for a, b in pairwise(landmarks):
                 if seen[a] and seen[b]:
-                    cv2.line(canvas, dots[a].tolist(), dots[b].tolist(), color, thickness)
+                    cv2.line(canvas, spots[a].tolist(), spots[b].tolist(), color, thickness)
+        for color, landmark in dots:
+            x, y = spots[landmark].tolist()
+            if seen[landmark]:
+                canvas[max(0, y - reach) : y + reach, max(0, x - reach) : x + reach] = color
     return (torch.from_numpy(maps).to(points) / 255).contiguous()

@@ -13,7 +13,7 @@ import spaces
 
 from zero1toa.config import Config
 from zero1toa.export.package import save_avatar
-from zero1toa.pipeline import create_avatar
+from zero1toa.pipeline import create_avatar, settle_prior
 from zero1toa.symgen.events import Event
 from zero1toa.types import InputError
 from zero1toa.ui.pictures import clip_figure, jpeg, message, stage_strip, status_line, webp_loop
@@ -45,6 +45,7 @@ def build(photo: str, config: Config, session: Session) -> Iterator[Progress]:
     """
     avatar = portrait = None
     iteration, began = 0, time.monotonic()
+    config, _ = settle_prior(config)  # so that the avatar is saved with the name of the prior that made it
     events: Any = create_avatar(Path(photo), config)  # an iterator that can be closed
 
     def keep(*, finished: bool) -> bool:

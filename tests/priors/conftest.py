@@ -1,0 +1,81 @@
+"""Tiny copies of the public weights, written once, and one thread: tiny tensors are slower with two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.priors.tiny_hub import write_aniportrait, write_echomimic
+from zero1toa.priors.aniportrait import AniPortrait
+from zero1toa.priors.base import ClipRequest, DiffusionConfig
+from zero1toa.priors.echomimic import EchoMimic
+from zero1toa.types import Camera, Reference, Surface
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def tiny_cache(tmp_path_factory) -> Path:
+    """Give a cache folder that holds all weights of the portrait priors, tiny; tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZERO1TOA_CACHE", str(folder))
+        torch.manual_seed(0)
+        write_aniportrait()
+        write_echomimic()
+    return folder
+
+
+@pytest.fixture
+def hub(tiny_cache, monkeypatch) -> Path:
+    """Work with that cache."""
+    monkeypatch.setenv("ZERO1TOA_CACHE", str(tiny_cache))
+    return tiny_cache
+
+
+@pytest.fixture(scope="session")
+def aniportrait(tiny_cache) -> AniPortrait:
+    """Give the networks, loaded from those files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZERO1TOA_CACHE", str(tiny_cache))
+        return AniPortrait(DiffusionConfig(pose_norm="running"), torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def echomimic(tiny_cache) -> EchoMimic:
+    """Give the networks of EchoMimic, loaded from their files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZERO1TOA_CACHE", str(tiny_cache))
+        return EchoMimic(torch.device("cpu"))
+
+
+@pytest.fixture
+def request_of():
+    """Give a maker of clip requests of random pictures, with the landmarks of a face that drifts to a side."""
+    chance = torch.Generator().manual_seed(3)
+    nothing = torch.zeros(1, 3, dtype=torch.long)
+    surface = Surface(nothing, torch.zeros(1, 2), nothing, torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long))
+    camera = Camera(torch.eye(4)[None], torch.eye(3)[None], 80, 80)
+    photo = torch.rand(80, 80, 3, generator=chance)
+    reference = Reference(photo, torch.ones(80, 80), camera, torch.zeros(1, 3), torch.zeros(1, 3), surface)
+    face = torch.cat([20 + 40 * torch.rand(478, 2, generator=chance), torch.ones(478, 1)], 1)
+
+    def make(frames: int = 3, *, size: int = 80, strength: float = 0.6, seed: int = 0) -> ClipRequest:
+        drift = torch.arange(frames)[:, None, None] * torch.tensor([1.0, 0.0, 0.0])
+        look = torch.Generator().manual_seed(5)
+        return ClipRequest(
+            frames=torch.rand(frames, size, size, 3, generator=look), alpha=torch.ones(frames, size, size),
+            depth=torch.ones(frames, size, size), landmarks=(face + drift) * torch.tensor([size / 80, size / 80, 1.0]),
+            cameras=camera, vertices=torch.zeros(frames, 1, 3), reference=reference, background=torch.full((3,), 0.5),
+            strength=strength, generator=torch.Generator().manual_seed(seed),
+        )  # fmt: skip
+
+    return make

@@ -1,0 +1,110 @@
+"""Pictures as the networks take them: sizes they can halve, latents, and what CLIP makes of a portrait."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import interpolate, max_pool2d
+
+from zero1toa.priors.base import ClipRequest
+from zero1toa.types import PriorError
+
+if TYPE_CHECKING:
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from transformers import CLIPVisionModelWithProjection
+
+# The U-Net halves latents three times, and a latent is an eighth of a picture.
+MULTIPLE = 64
+# Pictures encoded or decoded at once: the autoencoder's activations are the largest of all.
+CHUNK = 4
+# CLIP's own normalisation (Radford et al. 2021).
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+# How far beyond the render's outline a prior may paint, as a share of the width.
+MARGIN = 1 / 24
+
+
+def working_size(height: int, width: int, wanted: int) -> tuple[int, int]:
+    """Give the height and width nearest to a width of `wanted` pixels that the networks can halve."""
+    fit = lambda side: max(1, round(side / MULTIPLE)) * MULTIPLE
+    return fit(wanted * height / width), fit(wanted)
+
+
+def resized(pictures: Float[Tensor, "T H W 3"], height: int, width: int) -> Float[Tensor, "T h w 3"]:
+    """Resize pictures in [0, 1] smoothly."""
+    if pictures.shape[1:3] == (height, width):
+        return pictures
+    out = interpolate(pictures.movedim(-1, 1), (height, width), mode="bicubic", antialias=True, align_corners=False)
+    return out.movedim(1, -1).clamp(0, 1)
+
+
+def keep_background(painted: Float[Tensor, "T H W 3"], request: ClipRequest) -> Float[Tensor, "T H W 3"]:
+    """Take a prior's pictures where the avatar is and a little around it, and the flat background of the render elsewhere.
+
+    What a model paints into the void would have to be explained by splats in the air.
+    """
+    margin = max(1, round(request.frames.shape[2] * MARGIN))
+    near = max_pool2d(request.alpha[:, None], 2 * margin + 1, 1, margin)
+    soft = interpolate(near, scale_factor=0.25, mode="area", recompute_scale_factor=True)
+    near = interpolate(soft, request.frames.shape[1:3], mode="bilinear", align_corners=False)[:, 0, ..., None]
+    return torch.lerp(request.frames, painted, near)
+
+
+class LatentSpace:
+    """Stable Diffusion's autoencoder between pictures in [0, 1] and latents of unit variance, an eighth of their size."""
+
+    def __init__(self, autoencoder: AutoencoderKL) -> None:
+        self._net, self._scale = autoencoder, autoencoder.config["scaling_factor"]
+
+    def encode(self, pictures: Float[Tensor, "T H W 3"]) -> Float[Tensor, "T 4 h w"]:
+        """Give the mean latents of pictures, in 32 bits on the network's device."""
+        encode = lambda x: self._net.encode(2 * x.movedim(-1, 1) - 1).latent_dist.mean  # pyright: ignore
+        return torch.cat([encode(part.to(self._net.device, self._net.dtype)).float() for part in pictures.split(CHUNK)]) * (
+            self._scale
+        )
+
+    def decode(self, latents: Float[Tensor, "T 4 h w"]) -> Float[Tensor, "T H W 3"]:
+        """Give the pictures of latents."""
+        parts = (latents / self._scale).to(self._net.dtype).split(CHUNK)
+        pictures = torch.cat([self._net.decode(part).sample.float() for part in parts])  # pyright: ignore
+        return (pictures.movedim(1, -1) / 2 + 0.5).clamp(0, 1)
+
+
+class Gaze:
+    """CLIP's view of a portrait."""
+
+    def __init__(self, encoder: CLIPVisionModelWithProjection) -> None:
+        self._net, self._side = encoder, int(encoder.config.image_size)  # pyright: ignore[reportArgumentType]
+
+    def __call__(self, picture: Float[Tensor, "H W 3"]) -> Float[Tensor, "1 D"]:
+        """Embed one picture in [0, 1]."""
+        small = resized(picture[None], self._side, self._side)
+        small = (small - small.new_tensor(CLIP_MEAN)) / small.new_tensor(CLIP_STD)
+        return self._net(small.movedim(-1, 1).to(self._net.device, self._net.dtype)).image_embeds.float()
+
+
+def load_pretrained(kind: Any, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
+    """Load a model of diffusers or transformers from a folder, all of its weights and nothing else.
+
+    Raises PriorError when they are missing, damaged or another model's.
+    """
+    from transformers.utils import logging
+
+    # What they would print, this function says itself.
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    keyword = "torch_dtype" if kind.__module__.startswith("diffusers") else "dtype"
+    try:
+        model, loaded = kind.from_pretrained(
+            folder, output_loading_info=True, local_files_only=True, low_cpu_mem_usage=True, **{keyword: dtype}
+        )
+    except Exception as error:  # the libraries raise whatever their readers do
+        reason = f"{kind.__name__}: {type(error).__name__}"
+        raise PriorError(f"{folder} is damaged or another model's ({reason}): delete it and fetch it again") from error
+    wrong = [*loaded["missing_keys"], *loaded["mismatched_keys"]]
+    if wrong:
+        raise PriorError(f"{folder} does not hold all weights of a {kind.__name__} (such as {wrong[0]}): fetch it again")
+    return model.to(device).eval().requires_grad_(False)
