@@ -19,7 +19,7 @@ from zero1toa.types import FitReport, Portrait
 HEAD = SphereHead()
 # Flags of the smallest run that goes through all stages.
 TINY = (
-    "--iterations", "6", "--splats", "2000", "--size", "64", "--frames", "2", "--portrait-size", "192",
+    "--iterations", "6", "--splats", "3200", "--size", "64", "--frames", "2", "--portrait-size", "192",
     "--density-rounds", "0",
 )  # fmt: skip
 

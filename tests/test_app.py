@@ -26,7 +26,7 @@ from zero1toa.types import HeadState
 TINY = Config(
     preset="tiny",
     portrait=PortraitConfig(size=192),
-    seed=SeedConfig(splats=2_000),
+    seed=SeedConfig(splats=3_200),
     trainer=TrainerConfig(
         curriculum=CurriculumConfig(
             iterations=6, spatial_clips=1, relaxed_clips=1, exaggerated_clips=1, frames=2,

@@ -97,7 +97,8 @@ def _off_mesh(photo: PhotoSurface) -> Bool[Tensor, "H W"]:
     """
     face = photo.fragments.face[0].long()
     part = torch.where(face >= 0, photo.parts[face.clamp_min(0)], -1).numpy()
-    distance, (row, column) = distance_transform_edt(part < 0, return_indices=True)
+    row, column = np.asarray(distance_transform_edt(part < 0, return_distances=False, return_indices=True))
+    distance = np.asarray(distance_transform_edt(part < 0))
     top, chin = photo.face_rows()
     beside_face = (distance < RIM * (chin - top)) & (part[row, column] == PARTS.index("skin"))
     skin_like = True if photo.unlike_skin is None else photo.unlike_skin.numpy() < 0.5
