@@ -68,7 +68,7 @@ def test_what_was_saved_is_loaded_again_exactly(folder):
 
 def test_the_record_says_how_the_avatar_was_made(folder):
     details = read_details(folder)
-    assert (details.seed, details.preset, details.prior, details.head) == (7, "preview", "projection", "anny")
+    assert (details.seed, details.preset, details.prior, details.head) == (7, "preview", CONFIG.prior, "anny")
     assert details.finished
     assert details.timings == (("seed", 1.23), ("total", 2.0))
     assert details.splats == len(sphere_avatar())
