@@ -95,8 +95,7 @@ def _off_mesh(photo: PhotoSurface) -> Bool[Tensor, "H W"]:
 
     Laid in the air, such a rim would cross the cheek as a line when the head turns.
     """
-    face = photo.fragments.face[0].long()
-    part = torch.where(face >= 0, photo.parts[face.clamp_min(0)], -1).numpy()
+    part = photo.parts_seen().numpy()
     row, column = np.asarray(distance_transform_edt(part < 0, return_distances=False, return_indices=True))
     distance = np.asarray(distance_transform_edt(part < 0))
     top, chin = photo.face_rows()
@@ -252,8 +251,7 @@ def _drawn_to_mesh(
 
 def _find_hull(photo: PhotoSurface) -> _Hull:
     """Measure, row by row, where hair begins and ends, whether it goes round behind, and how far."""
-    face = photo.fragments.face[0].long()
-    part = torch.where(face >= 0, photo.parts[face.clamp_min(0)], -1).numpy()
+    part = photo.parts_seen().numpy()
     person = photo.reference.alpha.numpy() > 0.4
     unlike_skin = np.ones(person.shape) if photo.unlike_skin is None else photo.unlike_skin.numpy()
     height, width = person.shape
@@ -310,15 +308,14 @@ def _outline_depth(photo: PhotoSurface) -> Float[Tensor, "H W"]:
 
     A collar that rises beside the jaw belongs around the neck, not on the chin.
     """
-    face = photo.fragments.face[0].long()
-    part = torch.where(face >= 0, photo.parts[face.clamp_min(0)], -1)
+    part = photo.parts_seen()
     body = torch.isin(part, torch.tensor([PARTS.index("neck"), PARTS.index("bust")]))
-    head = (face >= 0) & ~body
-    rows = torch.arange(len(face), dtype=torch.float32)[:, None]
+    head = (part >= 0) & ~body
+    rows = torch.arange(len(part), dtype=torch.float32)[:, None]
     fields = []
     for region in (head, body):
         if not region.any():
-            region = face >= 0
+            region = part >= 0
         row, column = np.asarray(distance_transform_edt(~region.numpy(), return_distances=False, return_indices=True))
         fields.append(torch.from_numpy(gaussian_filter(photo.fragments.depth[0].numpy()[row, column], 6)))
     top, chin = photo.face_rows()

@@ -39,7 +39,7 @@ def load_prior(name: str, config: DiffusionConfig, device: torch.device) -> Vide
 
             return PortraitPrior(EchoMimic(device), config)
         case _:
-            raise PriorError(f"no video prior is called {name!r}: use auto, {', '.join(NAMES)}")
+            raise _unknown(name)
 
 
 def choose_prior(name: str, device: torch.device) -> tuple[str, str]:
@@ -49,7 +49,7 @@ def choose_prior(name: str, device: torch.device) -> tuple[str, str]:
     """
     if name != "auto":
         if name not in NAMES:
-            raise PriorError(f"no video prior is called {name!r}: use auto, {', '.join(NAMES)}")
+            raise _unknown(name)
         require(name)
         return name, ""
     reasons = []
@@ -59,6 +59,11 @@ def choose_prior(name: str, device: torch.device) -> tuple[str, str]:
             return candidate, f"the prior is {candidate}, the best that can be used here{because}"
         reasons.append(f"{candidate}: {reason}")
     raise AssertionError("the last prior can always be used")
+
+
+def _unknown(name: str) -> PriorError:
+    """Say which names there are."""
+    return PriorError(f"no video prior is called {name!r}: use auto, {', '.join(NAMES)}")
 
 
 def _hindrance(name: str, device: torch.device) -> str:

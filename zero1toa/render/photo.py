@@ -112,7 +112,7 @@ class PhotoSurface:
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         return self.fragments.depth[0][y.clamp(0, height - 1), x.clamp(0, width - 1)] * inside
 
-    def _parts_seen(self) -> Int[Tensor, "H W"]:
+    def parts_seen(self) -> Int[Tensor, "H W"]:
         """Give the part that each pixel shows; -1 off the mesh."""
         face = self.fragments.face[0].long()
         return torch.where(face >= 0, self.parts[face.clamp_min(0)], -1)
@@ -122,7 +122,7 @@ class PhotoSurface:
 
         None if these do not differ, as for bald people, or show too little.
         """
-        part = self._parts_seen()
+        part = self.parts_seen()
         top, chin = self.face_rows()
         rows, columns = torch.meshgrid(*(torch.arange(length) for length in part.shape), indexing="ij")
         beside = (columns - self.vertex_views[self._of_part("lips"), 0].mean()).abs() / (chin - top)
@@ -139,7 +139,7 @@ class PhotoSurface:
         The head model's hairline is nobody's own, so colour decides; where it cannot, the model's scalp and what stands
         off the mesh.
         """
-        part = self._parts_seen()
+        part = self.parts_seen()
         may_be = (part < 0) | (part == PARTS.index("scalp"))
         above = torch.arange(len(part))[:, None] < self.face_rows()[1]
         if self.unlike_skin is None:
