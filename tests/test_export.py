@@ -19,12 +19,12 @@ from zero1toa.export.ply import PROPERTIES, write_ply
 from zero1toa.export.saved import Details, SavedAvatar
 from zero1toa.export.video import write_demo
 from zero1toa.export.views import Viewer
-from zero1toa.expressions import CONTROLS, GAZE_X, parse_expressions, with_expressions
+from zero1toa.expressions import CONTROLS, FACES, GAZE_X, parse_expressions, towards, with_expressions
 from zero1toa.geometry.camera import center, project
 from zero1toa.geometry.rotation import quaternion_to_matrix
 from zero1toa.head.base import ARKIT_NAMES
 from zero1toa.media import read_video
-from zero1toa.types import AvatarError, InputError
+from zero1toa.types import AvatarError, HeadState, InputError
 
 CONFIG = PRESETS["preview"].with_seed(7)
 
@@ -239,6 +239,25 @@ def test_demo_video_is_read_back(tmp_path):
 
 def weights(state) -> dict[str, float]:
     return {name: float(value) for name, value in zip(ARKIT_NAMES, state.expression[0], strict=True) if value}
+
+
+def test_sliders_go_from_the_photo_to_their_ends_without_a_jump():
+    weights = torch.zeros(1, 52)
+    smile = ARKIT_NAMES.index("mouthSmileLeft")
+    weights[0, smile] = 0.6
+    photo = HeadState(weights, torch.zeros(1, 3), torch.zeros(1, 3), torch.zeros(1, 2, 3))
+    at = lambda value: float(towards(photo, {"smile": value}, ARKIT_NAMES).expression[0, smile])
+    assert at(0.0) == pytest.approx(0.6)
+    assert at(0.01) == pytest.approx(0.6, abs=0.02)
+    assert at(1.0) == pytest.approx(1.0)
+    assert at(-1.0) == pytest.approx(0.0)
+
+
+def test_whole_faces_go_by_their_names():
+    values = parse_expressions("happy,jaw=0.5")
+    assert values == FACES["happy"] | {"jaw": 0.5}
+    for face in FACES.values():
+        with_expressions(sphere_portrait().state, face)
 
 
 def test_controls_set_what_they_name_and_leave_the_rest():

@@ -23,11 +23,11 @@ from zero1toa.export.motion import write_motion
 from zero1toa.export.package import load_avatar
 from zero1toa.export.views import Viewer
 from zero1toa.export.web import write_html
+from zero1toa.expressions import towards
 from zero1toa.geometry.camera import orbit_camera
 from zero1toa.head.base import ARKIT_NAMES
 from zero1toa.symgen.performances import PERFORMANCES, ease, to_states
 from zero1toa.types import HeadState, InputError, Motion
-from zero1toa.ui.handlers import towards
 from zero1toa.web import viewer_script
 
 SIZE = 256
@@ -219,7 +219,7 @@ def test_an_exported_page_opens_alone(browser, html):
             for key in ("End", "ArrowLeft", "ArrowLeft"):
                 slider.press(key)
             assert page.evaluate("viewer.state().values.jaw") == pytest.approx(0.98)
-            page.get_by_role("button", name="Surprise").click()
+            page.get_by_role("button", name="Surprise", exact=True).click()
             _until(page, "viewer.state().clip?.time > 0.1")
             page.get_by_role("button", name="Pause").click()
             page.get_by_label("Place in the performance").fill("0.5")

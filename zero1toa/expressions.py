@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
+
 from zero1toa.head.base import ARKIT_NAMES
 from zero1toa.types import HeadState, InputError
 
@@ -57,6 +59,34 @@ CONTROLS = (
     Control("gaze-y", "Look up or down", _both(("eyeLookUp", 1.0)), _both(("eyeLookDown", 1.0)), gaze=(-GAZE_Y, 0.0)),
 )  # fmt: skip
 
+# Whole faces to begin from, by name: values of controls and of ARKit weights.
+FACES = {
+    "happy": {"smile": 0.9, "jaw": 0.22, "eyeSquintLeft": 0.5, "eyeSquintRight": 0.5},
+    "surprised": {"brows": 1.0, "jaw": 0.45, "eyeWideLeft": 0.9, "eyeWideRight": 0.9, "mouthFunnel": 0.3},
+    "angry": {"brows": -1.0, "noseSneerLeft": 0.5, "noseSneerRight": 0.5, "mouthPressLeft": 0.7, "mouthPressRight": 0.7},
+    "sad": {"browInnerUp": 1.0, "smile": -0.8, "mouthShrugLower": 0.4, "blink": 0.2},
+    "doubtful": {"browOuterUpLeft": 1.0, "browDownRight": 0.7, "mouthLeft": 0.5, "eyeSquintRight": 0.4},
+    "asleep": {"blink": 1.0, "jaw": 0.06},
+}
+
+
+def towards(state: HeadState, values: Mapping[str, float], names: Sequence[str] = ARKIT_NAMES) -> HeadState:
+    """Move a state's face towards the ends of sliders.
+
+    A slider in the middle leaves the photo's own face alone and one at its end replaces it, with no jump in between.
+    Raises InputError as `with_expressions` does.
+    """
+    for name, value in values.items():
+        if value:
+            end = with_expressions(state, {name: math.copysign(1.0, value)}, names)
+            share = min(abs(value), 1.0)
+            state = replace(
+                state,
+                expression=torch.lerp(state.expression, end.expression, share),
+                eyes=torch.lerp(state.eyes, end.eyes, share),
+            )
+    return state
+
 
 def with_expressions(state: HeadState, values: Mapping[str, float], names: Sequence[str] = ARKIT_NAMES) -> HeadState:
     """Set controls and ARKit weights in every frame of a state; what is not named stays as it is.
@@ -82,9 +112,15 @@ def with_expressions(state: HeadState, values: Mapping[str, float], names: Seque
 
 
 def parse_expressions(text: str) -> dict[str, float]:
-    """Read `smile=1,jawOpen=0.6`; raises InputError when it is written otherwise or a name is unknown."""
+    """Read `smile=1,jawOpen=0.6`, or the name of a whole face such as `happy`, or both.
+
+    Raises InputError when it is written otherwise or a name is unknown.
+    """
     values: dict[str, float] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
+        if part in FACES:
+            values |= FACES[part]
+            continue
         name, equals, number = (piece.strip() for piece in part.partition("="))
         try:
             values[name] = float(number)

@@ -18,7 +18,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from zero1toa.expressions import CONTROLS, Control
+from zero1toa.expressions import CONTROLS, FACES, Control
 from zero1toa.symgen.performances import CHANNELS, PERFORMANCES, Performance
 
 _FOLDER = Path(__file__).parent
@@ -35,6 +35,7 @@ def viewer_script() -> str:
 
     tables = {
         "CONTROLS": [_control(control) for control in CONTROLS],
+        "FACES": FACES,
         "PERFORMANCES": [_performance(performance) for performance in PERFORMANCES],
         "STYLE": (_FOLDER / "viewer.css").read_text("utf-8"),
     }

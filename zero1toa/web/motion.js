@@ -41,7 +41,7 @@ function turned(pose, { pitch = 0, yaw = 0, roll = 0, gaze_pitch = 0, gaze_yaw =
 function readClip(motion, photo) {
   const found = typeof motion === "string" ? PERFORMANCES.find((one) => one.name === motion) : motion;
   if (!found) throw new Error(`No performance is called ${motion}: use one of ${PERFORMANCES.map((one) => one.name).join(", ")}.`);
-  return found.keys ? keyedClip(found, photo) : motionClip(found, photo);
+  return { motion, ...(found.keys ? keyedClip(found, photo) : motionClip(found, photo)) };
 }
 
 /** Play keys: [seconds, { channel: value }], easing from each to the next; a loop goes from the last key to the second. */

@@ -7,25 +7,30 @@ class Panel {
   constructor(viewer, host) {
     this.viewer = viewer;
     this.sliders = new Map();
-    const face = CONTROLS.map(({ name, label, low }) => this.slider(name, label, low, 1, 0.01, (value) => this.express({ [name]: value })));
+    const { words = {} } = viewer.options, say = (text) => words[text] ?? text;
+    this.say = say;
+    const face = CONTROLS.map(({ name, label, low }) => this.slider(name, say(label), low, 1, 0.01, (value) => this.express({ [name]: value })));
     const view = VIEWS.map(([name, label, low, high, step]) =>
-      this.slider(name, label, low, high, step, (value) => viewer.orbit.move({ [name]: value })));
-    const regions = REGIONS.map(([title, names]) => make("fieldset", {}, make("legend", {}, title), ...viewer.avatar.names
+      this.slider(name, say(label), low, high, step, (value) => viewer.orbit.move({ [name]: value })));
+    const regions = REGIONS.map(([title, names]) => make("fieldset", {}, make("legend", {}, say(title)), ...viewer.avatar.names
       .filter((name) => names.test(name))
-      .map((name) => this.slider(name, words(name), 0, 1, 0.01, (value) => this.express({ [name]: value }), name))));
-    const buttons = PERFORMANCES.map(({ name }) => make("button", { type: "button", className: "z1-chip", ariaPressed: "false", onclick: () => this.perform(name) }, words(name)));
-    this.chips = new Map(PERFORMANCES.map(({ name }, index) => [name, buttons[index]]));
+      .map((name) => this.slider(name, say(sentence(name)), 0, 1, 0.01, (value) => this.express({ [name]: value }), name))));
+    const chip = (name, act) => make("button", { type: "button", className: "z1-chip", onclick: act }, say(sentence(name)));
+    const faces = Object.entries(FACES).map(([name, values]) => chip(name, () => this.show(values)));
+    this.chips = new Map(PERFORMANCES.map(({ name }) => [name, chip(name, () => this.perform(name))]));
     this.playing = make("button", { type: "button", className: "z1-play", onclick: () => viewer.pause() });
-    this.scrub = make("input", { type: "range", min: 0, max: 1, step: 0.001, value: 0, ariaLabel: "Place in the performance", oninput: () => viewer.seek(this.scrub.value * viewer.clip.seconds) });
+    this.scrub = make("input", { type: "range", min: 0, max: 1, step: 0.001, value: 0, ariaLabel: say("Place in the performance"), oninput: () => viewer.seek(this.scrub.value * viewer.clip.seconds) });
     this.bar = make("div", { className: "z1-scrub", hidden: true }, this.playing, this.scrub);
     this.alive = make("input", { type: "checkbox", checked: viewer.idling, onchange: () => viewer.breathe(this.alive.checked) });
-    const reset = make("button", { type: "button", className: "z1-reset", onclick: () => { viewer.reset(); this.follow(true); } }, "Reset");
+    const reset = make("button", { type: "button", className: "z1-reset", onclick: () => { viewer.reset(); this.follow(true); } }, say("Reset"));
     this.element = make("div", { className: "z1-panel" },
-      section("Perform", make("div", { className: "z1-chips" }, ...buttons), this.bar),
-      section("Face", ...face),
-      section("View", ...view),
-      make("div", { className: "z1-row" }, make("label", { className: "z1-check" }, this.alive, " Blink and breathe"), reset),
-      make("details", {}, make("summary", {}, "Advanced: all 52 expressions"), ...regions));
+      section(say("Perform"), make("div", { className: "z1-chips" }, ...this.chips.values()), this.bar),
+      section(say("Face"), make("div", { className: "z1-chips" }, ...faces), ...face),
+      section(say("View"), ...view),
+      make("div", { className: "z1-row" }, make("label", { className: "z1-check" }, this.alive, " ", say("Blink and breathe")), reset),
+      make("details", {}, make("summary", {}, say("Advanced: all 52 expressions")), ...regions));
+    this.note = make("p", { className: "z1-note" }, say("Amber marks guesswork: the photo did not show it."));
+    this.element.children[2].append(this.note);
     this.tint();
     host.append(this.element);
     viewer.listen(() => this.follow());
@@ -59,20 +64,27 @@ class Panel {
     const [, , low, high] = VIEWS[0];
     const stops = yaw.map(([degrees, known]) => `${color(known)} ${(100 * (degrees - low)) / (high - low)}%`);
     if (stops.length > 1) tints.push(["yaw", yaw.map(([, known]) => known), stops.join(", ")]);
-    let guessed = false;
-    for (const [name, known, stops] of tints) {
-      if (Math.min(...known) > 0.85) continue;
-      const { input } = this.sliders.get(name);
-      guessed = true;
-      input.style.setProperty("--tint", `linear-gradient(90deg, ${stops})`);
-      input.setAttribute("aria-description", "partly guesswork: the photo did not show all of it");
+    const guesses = new Map(tints.filter(([, known]) => Math.min(...known) <= 0.85).map(([name, , stops]) => [name, stops]));
+    for (const [name, { input }] of this.sliders) {
+      input.style.setProperty("--tint", guesses.has(name) ? `linear-gradient(90deg, ${guesses.get(name)})` : "none");
+      input.ariaDescription = guesses.has(name) ? this.say("partly guesswork: the photo did not show all of it") : null;
     }
-    if (guessed) this.element.querySelector("section:nth-of-type(3)").append(make("p", { className: "z1-note" }, "Amber marks guesswork: the photo did not show it."));
+    this.note.hidden = !guesses.size;
   }
 
   express(values) {
     if (this.viewer.clip) this.viewer.stop();
     this.viewer.set(values);
+  }
+
+  /** Put on a face: sliders by name, all others back to the photo's. */
+  show(face) {
+    const { viewer } = this;
+    viewer.depart();
+    viewer.stop();
+    viewer.values = {};
+    viewer.set(face);
+    this.follow(true);
   }
 
   perform(name) {
@@ -97,14 +109,14 @@ class Panel {
     if (document.activeElement !== this.scrub || clip.playing) this.scrub.value = clip.time / clip.seconds;
     this.scrub.style.setProperty("--from", "0%");
     this.scrub.style.setProperty("--to", `${(100 * clip.time) / clip.seconds}%`);
-    this.playing.textContent = clip.playing ? "Pause" : "Play";
+    this.playing.textContent = this.say(clip.playing ? "Pause" : "Play");
   }
 }
 
 const section = (title, ...children) => make("section", { ariaLabel: title }, make("h2", {}, title), ...children);
 
 /** Write a name such as mouthSmileLeft as people do. */
-function words(name) {
+function sentence(name) {
   const spaced = name.replace(/([A-Z])/g, " $1").toLowerCase();
   return spaced[0].toUpperCase() + spaced.slice(1);
 }

@@ -61,6 +61,7 @@ void main() {
 class SplatRenderer {
   constructor(canvas, avatar) {
     this.canvas = canvas;
+    this.made = []; // what frees each thing on the GPU
     this.count = avatar.count;
     this.faces = avatar.splats.faces;
     const { centres, covariances } = bindSplats(avatar);
@@ -81,12 +82,14 @@ class SplatRenderer {
     const gl = this.canvas.getContext("webgl2", { antialias: false, depth: false, premultipliedAlpha: true, powerPreference: "high-performance" });
     if (!gl) throw new Error("This browser cannot show 3D here (no WebGL 2): update it, or switch on hardware acceleration.");
     this.gl = gl;
-    const program = gl.createProgram();
+    const program = gl.createProgram(), corner = gl.createBuffer();
+    this.made = [() => gl.deleteProgram(program), () => gl.deleteBuffer(corner)];
     for (const [kind, source] of [[gl.VERTEX_SHADER, VERTEX_SHADER], [gl.FRAGMENT_SHADER, FRAGMENT_SHADER]]) {
       const shader = gl.createShader(kind);
       gl.shaderSource(shader, source);
       gl.compileShader(shader);
       gl.attachShader(program, shader);
+      gl.deleteShader(shader); // once the program is
     }
     gl.linkProgram(program);
     if (!gl.getProgramParameter(program, gl.LINK_STATUS) && !gl.isContextLost()) {
@@ -101,16 +104,17 @@ class SplatRenderer {
     this.texture(2, gl.R32UI, ORDER_ROW, this.order.length / ORDER_ROW);
     const corners = new Uint32Array(6 * this.count);
     for (let i = 0; i < this.count; i++) corners.set([4 * i, 4 * i + 1, 4 * i + 2, 4 * i + 2, 4 * i + 1, 4 * i + 3], 6 * i);
-    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, gl.createBuffer());
+    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, corner);
     gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, corners, gl.STATIC_DRAW);
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
   }
 
   texture(unit, format, width, height) {
-    const gl = this.gl;
+    const gl = this.gl, texture = gl.createTexture();
+    this.made.push(() => gl.deleteTexture(texture));
     gl.activeTexture(gl.TEXTURE0 + unit);
-    gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
+    gl.bindTexture(gl.TEXTURE_2D, texture);
     gl.texStorage2D(gl.TEXTURE_2D, 1, format, width, height);
     for (const filter of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, filter, gl.NEAREST);
   }
@@ -168,7 +172,13 @@ class SplatRenderer {
     return visible;
   }
 
+  /** Give the GPU's memory back, for others on the same canvas. */
+  free() {
+    for (const free of this.made.splice(0)) free();
+  }
+
   end() {
+    this.free();
     this.gl.getExtension("WEBGL_lose_context")?.loseContext();
   }
 }

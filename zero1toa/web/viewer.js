@@ -6,24 +6,21 @@ const CHANGE = 0.35; // seconds that a face takes from what it did to what it do
 
 class AvatarViewer {
   constructor(host, avatar, options) {
-    this.avatar = avatar;
-    this.about = avatar.about;
-    this.options = { idle: true, ratio: Math.min(1.5, devicePixelRatio || 1), neutral: false, ...options };
+    this.options = { idle: true, ratio: Math.min(1.5, devicePixelRatio || 1), ...options };
     this.reduced = matchMedia("(prefers-reduced-motion: reduce)");
     this.values = {};
-    this.clip = null; // { name, seconds, loops, pose, time, playing }
+    this.clip = null; // { motion, name, seconds, loops, pose, time, playing }
     this.change = null; // { from: pose, left: seconds }
+    this.panels = [];
     this.idle = new Idle();
     this.idling = this.options.idle && !this.reduced.matches;
     this.ratio = this.options.ratio;
     this.late = 0;
     this.listeners = new Set();
     this.stopped = new AbortController();
-    this.rig = new Rig(avatar);
     this.build(host);
-    this.splats = new SplatRenderer(this.canvas, avatar);
+    this.take(avatar);
     this.orbit = new OrbitControls(this.canvas, () => this.wake(), this.stopped.signal);
-    this.moved = true; // whether the face has to be posed anew
     this.resized = new ResizeObserver(() => this.wake());
     this.resized.observe(this.canvas);
   }
@@ -46,7 +43,49 @@ class AvatarViewer {
     }, { signal });
   }
 
+  /** Show this avatar from now on. */
+  take(avatar) {
+    this.splats?.free();
+    this.splats = new SplatRenderer(this.canvas, avatar);
+    this.rig = new Rig(avatar);
+    this.avatar = avatar;
+    this.about = avatar.about;
+    this.moved = true; // whether the face has to be posed anew
+  }
+
   // ---------------------------------------------------------------------------------------------- what others call
+
+  /** Replace the avatar by another (ArrayBuffer or URL); sliders, view and what is played stay as they are. */
+  async load(glb) {
+    const avatar = readAvatar(await load(glb));
+    need(avatar.names.join() === this.avatar.names.join(), "its expressions are others");
+    if (this.gone) return;
+    this.take(avatar);
+    this.change = null;
+    if (this.clip) Object.assign(this.clip, { pose: readClip(this.clip.motion, this.about.photo).pose });
+    for (const panel of this.panels) panel.tint();
+    this.wake(true);
+  }
+
+  /** Put sliders and buttons into an element. */
+  addPanel(element) {
+    this.panels.push(new Panel(this, element));
+  }
+
+  /** Do from now on what another viewer does: its sliders, its view, what it plays; hands on this one move both. */
+  follow(leader) {
+    for (const part of ["now", "goal", "home"]) this.orbit[part] = leader.orbit[part];
+    this.orbit.changed = () => leader.wake();
+    const mirror = () => {
+      if (this.clip?.motion !== leader.clip?.motion) this.clip = leader.clip && readClip(leader.clip.motion, this.about.photo);
+      if (this.clip) this.clip.time = leader.clip.time;
+      for (const part of ["values", "idle", "idling", "time", "ratio"]) this[part] = leader[part];
+      this.moved = true;
+      this.draw();
+    };
+    this.led = leader.listen(mirror);
+    leader.wake(true);
+  }
 
   /** Move sliders: friendly names or ARKit weights, from -1 or 0 to 1; 0 is the photo's own face. */
   set(values) {
@@ -130,6 +169,8 @@ class AvatarViewer {
 
   destroy() {
     this.stopped.abort();
+    this.led?.();
+    for (const { element } of this.panels) element.remove();
     this.resized.disconnect();
     cancelAnimationFrame(this.asked);
     this.splats.end();
@@ -154,7 +195,7 @@ class AvatarViewer {
   }
 
   ask() {
-    if (!this.asked && !this.gone) this.asked = requestAnimationFrame((now) => this.tick(now / 1000));
+    if (!this.asked && !this.gone && !this.led) this.asked = requestAnimationFrame((now) => this.tick(now / 1000));
   }
 
   /** Give the face at this moment: sliders, then what is played, then the way from what was before, then breath. */
@@ -266,7 +307,8 @@ async function load(glb) {
 /**
  * Show an avatar in an element, or on a canvas. Options: glb (ArrayBuffer or URL, gzipped or not), panel (true, or an
  * element for the sliders), idle (true), transparent (false: over the grey it was made on), ratio (pixels a CSS pixel),
- * fixed (never fewer), label (for screen readers). What cannot be shown is said in the element, and thrown.
+ * fixed (never fewer), label (for screen readers), words (the panel's words in another language, by the English ones).
+ * What cannot be shown is said in the element, and thrown.
  */
 async function mount(element, options) {
   addStyle(element);
@@ -274,11 +316,8 @@ async function mount(element, options) {
   if (host !== element) element.append(host);
   try {
     const viewer = new AvatarViewer(host, readAvatar(await load(options.glb)), options);
-    const panel = options.panel && new Panel(viewer, options.panel === true ? element : options.panel);
-    viewer.stopped.signal.addEventListener("abort", () => {
-      panel?.element.remove();
-      if (host !== element) host.remove();
-    });
+    if (options.panel) viewer.addPanel(options.panel === true ? element : options.panel);
+    if (host !== element) viewer.stopped.signal.addEventListener("abort", () => host.remove());
     viewer.draw();
     viewer.ask();
     return viewer;
