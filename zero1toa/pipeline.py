@@ -30,9 +30,9 @@ Photo = Path | UInt8[np.ndarray, "H W 3"] | UInt8[np.ndarray, "H W 4"]
 
 
 def create_avatar(
-    photo: Photo, config: Config, *, folder: Path | None = None, resume: bool = False, motions: Sequence[Motion] = ()
+    photo: Photo | Portrait, config: Config, *, folder: Path | None = None, resume: bool = False, motions: Sequence[Motion] = ()
 ) -> Iterator[Event]:
-    """Make an avatar of the person in a photo (a file, or RGB or RGBA pixels), telling how it goes.
+    """Make an avatar of the person in a photo (file, RGB or RGBA pixels, or what `read_portrait` gave), telling how it goes.
 
     Events come in the order prepare, seed, the stages of the curriculum, done; the last carries the avatar. Closing
     the iterator stops the work. With a `folder`, checkpoints are kept in it, and `resume` goes on from the last.
@@ -52,16 +52,20 @@ def create_avatar(
         yield event("prepare", why)
     device = torch.device(_device(config.device))
     accelerator = Accelerator(cpu=device.type == "cpu")
-    image, alpha = _pixels(photo)
-    head = load_head(config.head)
-    portrait = prepare_portrait(image, head, config=config.portrait, alpha=alpha)
+    portrait = photo if isinstance(photo, Portrait) else read_portrait(photo, config)
     yield event("prepare", " ".join(portrait.notes) or "the head is fitted", portrait=portrait)
     prior = load_prior(config.prior, config.diffusion, device)
-    avatar = first_avatar(portrait, head, config)
+    avatar = first_avatar(portrait, load_head(config.head), config)
     yield event("seed", f"{len(avatar)} splats laid", splats=len(avatar), preview=snapshot(avatar, portrait), avatar=avatar)
     yield from train(
         avatar, portrait, prior, config.trainer, accelerator=accelerator, folder=folder, resume=resume, motions=motions
     )
+
+
+def read_portrait(photo: Photo, config: Config) -> Portrait:
+    """Find the person in a photo and fit the head model; raises InputError for photos that cannot be used."""
+    image, alpha = _pixels(photo)
+    return prepare_portrait(image, load_head(config.head), config=config.portrait, alpha=alpha)
 
 
 def settle_prior(config: Config) -> tuple[Config, str]:

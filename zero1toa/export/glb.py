@@ -91,17 +91,17 @@ def write_glb(path: str | Path, saved: SavedAvatar) -> Path:
     return path
 
 
-def glb_bytes(saved: SavedAvatar) -> bytes:
-    """Give the rigged glb of an avatar.
+def glb_bytes(saved: SavedAvatar, *, rate: bool = True) -> bytes:
+    """Give the rigged glb of an avatar; without `rate` that is quick, but the file says nothing of confidence.
 
     Raises InputError when the head is more than the file can say: FLAME moves its skin with pose correctives, and turns
     joints with expressions.
     """
-    return _describe(saved).to_bytes()
+    return _describe(saved, rate=rate).to_bytes()
 
 
 @torch.no_grad()
-def _describe(saved: SavedAvatar) -> Builder:
+def _describe(saved: SavedAvatar, *, rate: bool) -> Builder:
     head, identity = _linear(saved.avatar.head), saved.avatar.identity
     state = head.rest_state()
     joints = (head.joints + torch.tensordot(identity.shape, head.joint_basis, 1)).cpu().numpy().astype(np.float32)
@@ -114,7 +114,11 @@ def _describe(saved: SavedAvatar) -> Builder:
     nodes += [{"name": "head", "mesh": 0, "skin": 0}, {"name": "splats", "mesh": 1}]
     builder = Builder(
         {
-            "asset": {"version": "2.0", "generator": f"zero1toa {__version__}", "extras": {"zero1toa": _record(saved, head)}},
+            "asset": {
+                "version": "2.0",
+                "generator": f"zero1toa {__version__}",
+                "extras": {"zero1toa": _record(saved, head, rate=rate)},
+            },
             "extensionsUsed": [SPLATS],
             "scene": 0,
             "scenes": [{"nodes": [0, first, first + 1]}],
@@ -192,7 +196,7 @@ def _splat_mesh(builder: Builder, posed: Gaussians, face: np.ndarray, faces: int
     return {"name": "splats", "primitives": [primitive]}
 
 
-def _record(saved: SavedAvatar, head: LinearHead) -> dict[str, Any]:
+def _record(saved: SavedAvatar, head: LinearHead, *, rate: bool) -> dict[str, Any]:
     viewer, details, state, camera = Viewer.of(saved), saved.details, saved.state, saved.camera
     return {
         "version": FORMAT,
@@ -207,7 +211,7 @@ def _record(saved: SavedAvatar, head: LinearHead) -> dict[str, Any]:
         "target": _plain(viewer.target),
         "yaw": viewer.front(),
         "background": details.background,
-        "confidence": confidence(viewer),
+        "confidence": confidence(viewer) if rate else {},
         "provenance": list(saved.provenance()),
         "made": {name: getattr(details, name) for name in MADE},
         "landmarks": {"triangles": head.landmark_faces.tolist(), "weights": _plain(head.landmark_weights[:, :2], 4)},

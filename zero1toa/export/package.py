@@ -70,7 +70,7 @@ def save_avatar(
     """
     folder = Path(folder)
     check_output(folder, force=force)
-    details = _details(avatar, config, timings or {}, iteration)
+    details = describe(avatar, config, timings=timings, iteration=iteration)
     stamp = uuid.uuid4().hex
     with _partial(folder) as partial, explain_writing(folder):
         _write_tensors(partial / TENSORS, avatar, portrait, stamp)
@@ -168,7 +168,10 @@ def _write_tensors(path: Path, avatar: Avatar, portrait: Portrait, stamp: str) -
     path.write_bytes(save(tensors, metadata={"format": str(FORMAT), STAMP: stamp}))
 
 
-def _details(avatar: Avatar, config: DataclassInstance, timings: Mapping[str, float], iteration: int | None) -> Details:
+def describe(
+    avatar: Avatar, config: DataclassInstance, *, timings: Mapping[str, float] | None = None, iteration: int | None = None
+) -> Details:
+    """Say how an avatar was made, now; `timings` and `iteration` are as in `save_avatar`."""
     settings: Any = asdict(config)
     trainer = settings.get("trainer", {})
     iterations = int(trainer.get("curriculum", {}).get("iterations", 0))
@@ -182,7 +185,7 @@ def _details(avatar: Avatar, config: DataclassInstance, timings: Mapping[str, fl
         iteration=iterations if iteration is None else iteration,
         iterations=iterations,
         finished=iteration is None or iteration >= iterations > 0,
-        timings=tuple((stage, round(seconds, 2)) for stage, seconds in timings.items()),
+        timings=tuple((stage, round(seconds, 2)) for stage, seconds in (timings or {}).items()),
         config=settings,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )

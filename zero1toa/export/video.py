@@ -15,8 +15,8 @@ from zero1toa import __version__
 from zero1toa.export.views import Viewer
 from zero1toa.head.base import ARKIT_NAMES
 from zero1toa.media import write_video
-from zero1toa.symgen.performances import PERFORMANCES, blinks, perform
-from zero1toa.types import HeadState
+from zero1toa.symgen.performances import PERFORMANCES, Performance, blinks, perform
+from zero1toa.types import Camera, HeadState, InputError
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FPS = 25.0
 # Far enough to see the profile; behind the ears one photo knows nothing.
 SWING = 70.0
+LOOP_S, RETURN_S = 4.0, 0.7
 
 
 def write_demo(path: str | Path, viewer: Viewer, *, size: int = 512, fps: float = FPS, seconds: float = 8.0) -> Path:
@@ -31,14 +32,16 @@ def write_demo(path: str | Path, viewer: Viewer, *, size: int = 512, fps: float 
 
     Half of the `seconds` go to each. Raises InputError when the name or the place cannot be used.
     """
-    half = max(1, round(seconds * fps / 2))
-
-    def frames() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-        yield from turntable(viewer, half, size=size, fps=fps)
-        yield from talk(viewer, half, size=size, fps=fps)
-
-    write_video(path, frames(), fps, comment=f"computer-generated head avatar, zero1toa {__version__}")
+    frames = demo(viewer, round(seconds * fps), size=size, fps=fps)
+    write_video(path, frames, fps, comment=f"computer-generated head avatar, zero1toa {__version__}")
     return Path(path)
+
+
+def demo(viewer: Viewer, count: int, *, size: int, fps: float) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    """Draw `count` frames, of which one half swings round the head and the other talks."""
+    half = max(1, round(count / 2))
+    yield from turntable(viewer, half, size=size, fps=fps)
+    yield from talk(viewer, half, size=size, fps=fps)
 
 
 def turntable(viewer: Viewer, count: int, *, size: int, fps: float) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
@@ -53,7 +56,7 @@ def turntable(viewer: Viewer, count: int, *, size: int, fps: float) -> Iterator[
 def talk(viewer: Viewer, count: int, *, size: int, fps: float) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
     """Draw `count` frames of speech and, towards the end, laughter, seen from the photo's camera."""
     chance = torch.Generator().manual_seed(2)
-    speech, laugh = (next(p for p in PERFORMANCES if p.name == name) for name in ("speech", "laugh"))
+    speech, laugh = _performance("speech"), _performance("laugh")
     laughing = min(count // 2, round(1.6 * fps))
     parts = [perform(speech, count - laughing, fps, generator=chance)]
     if laughing:
@@ -62,6 +65,26 @@ def talk(viewer: Viewer, count: int, *, size: int, fps: float) -> Iterator[UInt8
     camera = viewer.camera(size=size)
     for index in range(count):
         yield viewer.draw(states[index : index + 1], camera)
+
+
+def perform_for(viewer: Viewer, name: str, camera: Camera, *, fps: float) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    """Draw a built-in performance from a camera; one that loops lasts four seconds.
+
+    Raises InputError for names that there are not.
+    """
+    performance = _performance(name)
+    seconds = LOOP_S if performance.loops else performance.keys[-1].seconds + RETURN_S
+    played = perform(performance, round(seconds * fps), fps, generator=torch.Generator().manual_seed(2))
+    states = _from_the_photo(viewer, played, fps)
+    for index in range(len(states)):
+        yield viewer.draw(states[index : index + 1], camera)
+
+
+def _performance(name: str) -> Performance:
+    known = {performance.name: performance for performance in PERFORMANCES}
+    if name not in known:
+        raise InputError(f"no performance is called {name!r}: use one of {', '.join(known)}")
+    return known[name]
 
 
 def _columns(state: HeadState) -> tuple[torch.Tensor, ...]:

@@ -55,7 +55,7 @@ def write_html(
     if not mark and not consent:
         raise InputError("to leave out the mark, confirm that the person shown agreed to this page: add --consent")
     name = " ".join(name.split())[:120] or "A head to play with"
-    packed = gzip.compress(_lighten(glb_bytes(saved)), 9, mtime=0)
+    packed = gzip.compress(light_glb(saved), 9, mtime=0)
     parts = {
         "name": escape(name),
         "date": escape(saved.details.created[:10]),
@@ -74,8 +74,12 @@ def write_html(
     return path
 
 
-def _lighten(data: bytes) -> bytes:
-    """Make a glb that gzip shrinks a third more: splats in the order of their triangles, rounded, without point colours."""
+def light_glb(saved: SavedAvatar) -> bytes:
+    """Give a glb that gzip shrinks a third more: splats in the order of their triangles, rounded, without point colours.
+
+    Raises InputError as `glb_bytes` does.
+    """
+    data = glb_bytes(saved)
     glb, light = Glb.from_bytes(data), bytearray(data)
     start = len(data) - len(glb.block)
 
