@@ -3,102 +3,170 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import spaces
+import torch
 
+from zero1toa.avatar.rigged import Avatar
 from zero1toa.config import Config
-from zero1toa.export.package import save_avatar
-from zero1toa.pipeline import create_avatar, settle_prior
+from zero1toa.export.glb import glb_bytes
+from zero1toa.export.package import describe, load_avatar, save_avatar
+from zero1toa.export.saved import SavedAvatar
+from zero1toa.pipeline import create_avatar, render, settle_prior
 from zero1toa.symgen.events import Event
-from zero1toa.types import InputError
-from zero1toa.ui.pictures import clip_figure, jpeg, message, stage_strip, status_line, webp_loop
-from zero1toa.ui.session import Session
+from zero1toa.types import InputError, Portrait
+from zero1toa.ui.pictures import clip_figure, curves, message, sentence, stage_strip, status_line, webp_loop
+from zero1toa.ui.session import Session, Shown
 
 # What a visitor of a Space with shared GPUs asks for; ignored everywhere else.
 GPU_SECONDS = 100
+# Seconds between avatars to play with while they grow, and the share of the time that writing them may take.
+LIVE_S, LIVE_SHARE = 5.0, 0.1
+CURVE_S, SMOOTH = 1.0, 0.15
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What has changed on the page; empty text means that nothing has."""
+    """What has changed on the page; what is empty has not. `glb` is the avatar as it is now, for browsers."""
 
     stages: str = ""
     status: str = ""
-    picture: str = ""
+    glb: str = ""
     clip: str = ""
+    curves: str = ""
     note: str = ""
     error: str = ""
-    finished: bool = False
+    portrait: Portrait | None = None
+    done: Shown | None = None
 
 
 # Records and paths go in, records of text come out: on shared GPUs this runs in another process.
 @spaces.GPU(duration=GPU_SECONDS)
-def build(photo: str, config: Config, session: Session) -> Iterator[Progress]:
-    """Make an avatar in the session's folder; stopping, closing and failing all keep what there is so far.
+def build(photo: str | Portrait, config: Config, session: Session, *, resume: bool = False) -> Iterator[Progress]:
+    """Make an avatar in the session's folder, or go on with one; stopping, closing and failing all keep what there is.
 
     What is wrong with the photo comes as the `error` of the last record.
     """
-    avatar = portrait = None
-    iteration, began = 0, time.monotonic()
     config, _ = settle_prior(config)  # so that the avatar is saved with the name of the prior that made it
-    events: Any = create_avatar(Path(photo), config)  # an iterator that can be closed
-
-    def keep(*, finished: bool) -> bool:
-        """Save what there is, if anything."""
-        if avatar is None or portrait is None or not session.folder.is_dir():
-            return False
-        timings = {"total": time.monotonic() - began}
-        done = None if finished else iteration
-        save_avatar(session.avatar, avatar, portrait, config, timings=timings, iteration=done, force=True)
-        return True
-
-    saved = False
+    source: Any = Path(photo) if isinstance(photo, str) else photo
+    events: Any = create_avatar(source, config, folder=session.run, resume=resume)  # an iterator that can be closed
+    growing, event = Growing(config, session), None
     try:
         for event in events:
-            avatar, portrait, iteration = event.avatar or avatar, event.portrait or portrait, event.iteration
-            if event.stage == "done":
+            growing.note(event)
+            if event.stage == "done" or session.stopping:
                 break
-            if session.stopping:
-                break
-            yield _progress(event)
+            yield growing.progress(event)
         events.close()
-        finished = event.stage == "done"
-        saved = keep(finished=finished)
-        if not saved:
-            yield Progress(stages=stage_strip(), status=message("Stopped before there was anything to keep."))
-            return
-        said = "Your avatar is ready." if finished else f"Stopped after {iteration} iterations; this is the avatar so far."
-        took = f"made in {time.monotonic() - began:.0f} s, {len(avatar):,} splats" if avatar is not None else ""
-        yield Progress(stages=stage_strip("done"), status=message(said, detail=[took]), finished=True)
+        yield _end(growing, event)
     except InputError as error:
-        yield Progress(error=_sentence(str(error)))
+        yield Progress(error=sentence(str(error)))
     finally:
         events.close()
-        if not saved:
-            with contextlib.suppress(InputError):
-                keep(finished=False)
+        with contextlib.suppress(InputError):
+            growing.keep()
 
 
-def _progress(event: Event) -> Progress:
-    """Turn an event into what the page shows."""
-    clip = ""
-    if event.clip is not None and event.clip_before is not None:
-        clip = clip_figure(webp_loop(event.clip_before, event.clip), event.message.removeprefix("regenerated clip "))
-    return Progress(
-        stages=stage_strip(event.stage, share=event.iteration / max(event.iterations, 1)),
-        status=status_line(event),
-        picture=jpeg(event.preview) if event.preview is not None else "",
-        clip=clip,
-        note=_sentence(" ".join(event.portrait.notes)) if event.portrait is not None and event.portrait.notes else "",
+@dataclass(slots=True)
+class Growing:
+    """The avatar while it grows: what to keep of it, and what to show."""
+
+    config: Config
+    session: Session
+    avatar: Avatar | None = None
+    portrait: Portrait | None = None
+    iteration: int = 0
+    finished: bool = False
+    kept: Shown | None = None
+    began: float = field(default_factory=time.monotonic)
+    next_glb: float = 0.0
+    next_point: float = 0.0
+    history: list[tuple[float, float, float]] = field(default_factory=list)
+
+    def note(self, event: Event) -> None:
+        """Remember what an event brought; training goes on in the same avatar."""
+        self.avatar, self.portrait = event.avatar or self.avatar, event.portrait or self.portrait
+        self.iteration, self.finished = event.iteration, event.stage == "done"
+
+    def progress(self, event: Event) -> Progress:
+        """Turn an event into what the page shows."""
+        clip = ""
+        if event.clip is not None and event.clip_before is not None:
+            clip = clip_figure(webp_loop(event.clip_before, event.clip), event.message.removeprefix("regenerated clip "))
+        fresh = event.portrait
+        return Progress(
+            stages=stage_strip(event.stage, share=event.iteration / max(event.iterations, 1)),
+            status=status_line(event),
+            glb=self._glb(),
+            clip=clip,
+            curves=self._curves(event),
+            note=sentence(" ".join(fresh.notes)) if fresh is not None and fresh.notes else "",
+            portrait=fresh,
+        )
+
+    def keep(self) -> Shown | None:
+        """Save what there is, once, if there is anything and anybody to keep it for."""
+        if self.kept is not None or self.avatar is None or self.portrait is None or not self.session.alive:
+            return self.kept
+        place = self.session.next_avatar()
+        timings = {"total": time.monotonic() - self.began}
+        iteration = None if self.finished else self.iteration
+        save_avatar(place.source, self.avatar, self.portrait, self.config, timings=timings, iteration=iteration, force=True)
+        place.glb.write_bytes(glb_bytes(load_avatar(place.source)))
+        self.kept = place
+        return place
+
+    def _glb(self) -> str:
+        """Write the avatar as it is now, if it is time for that."""
+        began = time.monotonic()
+        if self.avatar is None or self.portrait is None or began < self.next_glb:
+            return ""
+        saved = SavedAvatar(self.avatar, self.portrait, describe(self.avatar, self.config, iteration=self.iteration))
+        path = self.session.file("growing.glb")
+        path.write_bytes(glb_bytes(saved, rate=False))
+        now = time.monotonic()
+        self.next_glb = now + max(LIVE_S, (now - began) / LIVE_SHARE)
+        return str(path)
+
+    def _curves(self, event: Event) -> str:
+        """Draw how loss and likeness went, if there is a new point."""
+        now = time.monotonic()
+        if self.avatar is None or self.portrait is None or not event.losses or now < self.next_point:
+            return ""
+        self.next_point = now + CURVE_S
+        # A step looks at one picture, and some are harder than others: an average over some ten seconds.
+        loss = sum(value for _, value in event.losses)
+        loss = self.history[-1][1] + SMOOTH * (loss - self.history[-1][1]) if self.history else loss
+        self.history.append((event.iteration / event.iterations, loss, likeness(self.avatar, self.portrait)))
+        return curves(self.history)
+
+
+@torch.no_grad()
+def likeness(avatar: Avatar, portrait: Portrait) -> float:
+    """Give the PSNR, in dB, between the person in the photo and the avatar in the same view with the same face."""
+    grey = 0.5
+    drawn = render(avatar, portrait.state, portrait.camera, background=grey).color[0]
+    alpha = portrait.alpha[..., None]
+    error = (drawn - (portrait.image * alpha + grey * (1 - alpha))) ** 2 * alpha
+    return -10 * math.log10(max(float(error.sum() / (3 * alpha.sum()).clamp_min(1)), 1e-10))
+
+
+def _end(growing: Growing, event: Event | None) -> Progress:
+    """Save the avatar and say so, or say that there is nothing to save."""
+    kept = growing.keep()
+    if kept is None:
+        return Progress(stages=stage_strip(), status=message("Stopped before there was anything to keep."))
+    done = (
+        "Your avatar is ready."
+        if growing.finished
+        else f"Stopped after {growing.iteration} iterations; this is the avatar so far."
     )
-
-
-def _sentence(text: str) -> str:
-    """Let a message begin with a capital and end with a full stop."""
-    text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".") if text else ""
+    took = f"made in {time.monotonic() - growing.began:.0f} s, {event.splats if event else 0:,} splats"
+    stage = "done" if growing.finished else event.stage if event else ""
+    return Progress(stages=stage_strip(stage), status=message(done, detail=[took]), glb=str(kept.glb), done=kept)

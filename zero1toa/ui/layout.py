@@ -1,156 +1,334 @@
-"""The page: what is on it, and which handler each part calls. What happens then is in `handlers`."""
+"""The page: what is on it, and which handler each part calls. What happens then is in `making`, `playing` and `sharing`."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 from gradio.themes import Soft
 
 from zero1toa.config import PRESETS, Config
-from zero1toa.expressions import CONTROLS
-from zero1toa.head.base import ARKIT_NAMES
-from zero1toa.ui.handlers import Handlers, Screen, find_demo, find_photos
-from zero1toa.ui.pictures import stage_strip, view_value
+from zero1toa.portrait.prepare import PortraitConfig
+from zero1toa.ui.making import Making, Screen, find_photos
+from zero1toa.ui.pictures import gallery_row, stage_strip
+from zero1toa.ui.playing import Playing, find_gallery
 from zero1toa.ui.session import close_session
+from zero1toa.ui.sharing import VIDEOS, Sharing
+from zero1toa.ui.words import PANEL_CHINESE, TRANSLATIONS, words
+from zero1toa.web import viewer_script
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent.parent / "examples"
 KEEP_S = 4 * 3600
 TITLE = "Zero-1-to-A: one photo, one living head"
-HERO = """<div class="z-hero"><h1>One photo. A head you can turn and make smile.</h1><p>Zero-1-to-A builds a 3D avatar
-out of one portrait. Watch it learn its sides and its expressions, then play with it.</p></div>"""
-VIEW = """<div class="z-view empty"><img alt="the avatar" draggable="false"><span class="z-hint">drag to turn</span>
-<div class="z-empty"><h3>Your avatar appears here</h3><ol>
-<li>Take the example, or a photo of your own.</li><li>Say that you may use it.</li>
-<li>Press <b>Create avatar</b> and watch.</li><li>Turn the head, make it smile.</li></ol></div></div>"""
-CONSENT = "I may use this photo: it shows me, or the person agreed, or it is one of the examples."
-FOOT = """<p class="z-foot">Your photo and your avatar lie in a folder of your visit that nobody else can see. They are deleted
-at most four hours after you leave, or right now with the button below. An avatar is a computer-generated likeness: say so
-wherever you show it, and make none of people who did not agree.</p>"""
-REGIONS = (
-    ("Eyes", "eye"),
-    ("Brows, cheeks, nose, tongue", "brow", "cheek", "nose", "tongue"),
-    ("Jaw", "jaw"),
-    ("Mouth", "mouth"),
-)
+STAGE = """<div class="z-stage"><div class="z-heads z-empty"></div><span class="z-hint"></span></div>"""
+PANEL = '<div class="z-panel"></div>'
+# Clicks on the gallery and on faces in a photo.
+ON_PICK = """element.addEventListener("click", (event) => {
+    const name = event.target.closest("[data-name]")?.dataset.name;
+    if (name) trigger("pick", { name });
+});"""
+ON_POINT = """element.addEventListener("click", (event) => {
+    const face = event.target.closest("[data-face]")?.dataset.face;
+    if (face) trigger("point", { face });
+});"""
+# Events that are no use to programs; those that tests and curious clients call are merely not in the list.
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+HIDDEN: dict[str, Any] = {"api_visibility": "undocumented"}
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+
+
+class Photo(NamedTuple):
+    """The parts of the first step."""
+
+    photo: gr.Image
+    seen: gr.HTML
+    consent: gr.Checkbox
+    preset: gr.Radio
+    seed: gr.Number
+    margin: gr.Slider
+    estimate: gr.HTML
+    create: gr.Button
+
+
+class Build(NamedTuple):
+    """The parts of the second step."""
+
+    stages: gr.HTML
+    status: gr.HTML
+    stop: gr.Button
+    resume: gr.Button
+    clip: gr.HTML
+    curves: gr.HTML
+
+
+class Play(NamedTuple):
+    """The parts of the third step."""
+
+    driving: gr.File
+    said: gr.HTML
+    against: gr.ImageSlider
+
+
+class Share(NamedTuple):
+    """The parts of the fourth step."""
+
+    name: gr.Textbox
+    mark: gr.Checkbox
+    consent: gr.Checkbox
+    page: gr.Button
+    glb: gr.Button
+    ply: gr.Button
+    zip: gr.Button
+    png: gr.Button
+    what: gr.Dropdown
+    from_here: gr.Checkbox
+    mp4: gr.Button
+    copy: gr.Button
+    link: gr.Textbox
+    said: gr.HTML
+
+
+class Compare(NamedTuple):
+    """The parts of the last step."""
+
+    tab: gr.Tab
+    beside: gr.CheckboxGroup
+    grid: gr.Button
+
+
+class Files(NamedTuple):
+    """What the browser is handed: each changes only to start something there."""
+
+    avatar: gr.File
+    motion: gr.File
+    beside: gr.File
+    download: gr.File
 
 
 def build_app(presets: Mapping[str, Config] = PRESETS, examples: Path = EXAMPLES) -> gr.Blocks:
     """Build the page."""
-    photos = find_photos(examples)
-    handlers = Handlers(presets, photos, find_demo(examples))
+    photos, gallery = find_photos(examples), find_gallery(examples)
+    gr.set_static_paths([shown.glb for shown in gallery])
+    making, playing, sharing = Making(presets), Playing(gallery, photos), Sharing()
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, KEEP_S), fill_width=False) as app:
         session = gr.State(None, time_to_live=KEEP_S, delete_callback=close_session)
-        gr.HTML(HERO, padding=False)
-        # One grid of three: style.css keeps the picture in sight beside the sliders on a desk, above them on a phone.
+        shown, order = gr.State(None), gr.State(None)
+        gr.HTML(words("hero"), padding=False)
         with gr.Row(elem_id="table"):
-            with gr.Column(elem_id="entry"):
-                photo, consent, preset, seed, create, stop = _entry(presets, photos)
-            with gr.Column(elem_id="stage"):
-                stages = gr.HTML(stage_strip(), elem_id="stages", padding=False)
-                view = gr.HTML(
-                    view_value(""), html_template=VIEW, js_on_load=(HERE / "view.js").read_text("utf-8"),
-                    elem_id="view", padding=False, apply_default_css=False,
-                )  # fmt: skip
-                status, clip = gr.HTML(elem_id="status", padding=False), gr.HTML(elem_id="clip", padding=False)
-            with gr.Column(visible=False, elem_id="play") as play:
-                angles, face, reset, downloads = _controls()
-        gr.HTML(FOOT, padding=False)
-        wipe = gr.Button("Delete my data now", size="sm", elem_id="wipe")
+            with gr.Column(elem_id="left"):
+                gr.HTML(STAGE, js_on_load="Zero1toApp.stage(element)", elem_id="stage", padding=False, apply_default_css=False)
+                picked = gr.HTML(gallery_row(gallery), js_on_load=ON_PICK, elem_id="gallery", padding=False)
+            with gr.Column(elem_id="right"), gr.Tabs(selected="photo", elem_id="steps") as steps:
+                with gr.Tab(words("photo"), id="photo"):
+                    entry = _photo(making, photos)
+                with gr.Tab(words("build"), id="build"):
+                    work = _build()
+                with gr.Tab(words("play"), id="play"):
+                    play = _play()
+                with gr.Tab(words("share"), id="share"):
+                    share = _share()
+                with gr.Tab(words("compare"), id="compare") as tab:
+                    compare = _compare(tab)
+        gr.HTML(words("foot"), padding=False)
+        wipe = gr.Button(words("wipe"), size="sm", elem_id="wipe")
+        files = Files(*(gr.File(visible="hidden", elem_id=f"to-{name}") for name in Files._fields))
 
-        for component in (photo, *downloads):
-            _hand_over_files(component)
-        sliders = [*angles, *face]
-        entered = [photo, consent, preset, seed]
-        shown = Screen(session, stages, status, view, clip, create, stop, play)
-        live: dict[str, Any] = {"queue": False, "trigger_mode": "always_last", "show_progress": "hidden"}
-        hidden: dict[str, Any] = {"api_visibility": "undocumented"}
-        created = create.click(
-            handlers.create, [*entered, session], list(shown), validator=handlers.check, concurrency_limit=1,
-            concurrency_id="create", show_progress="minimal", show_progress_on=status, api_name="watch", **hidden,
-        )  # fmt: skip
-        created.success(
-            handlers.reset, session, [view, *sliders], queue=False, show_progress="hidden", api_name="reset", **hidden
-        )
-        created.success(handlers.offer, session, downloads, show_progress="hidden", api_name="offer", **hidden)
-        stop.click(handlers.stop, session, stop, queue=False, show_progress="hidden", api_name="stop", **hidden)
-        reset.click(handlers.reset, session, [view, *sliders], queue=False, show_progress="hidden", api_visibility="private")
-        gr.on([slider.input for slider in sliders], handlers.show, [session, *sliders], view, api_name="show", **live, **hidden)
-        live["trigger_mode"] = "multiple"  # view.js asks one question at a time by itself
-        view.turn(handlers.turn, [session, *sliders], [view, *angles[:2]], api_visibility="private", **live)
+        _on_files(files)
+        face, prepared = _on_photo(making, entry)
+        _on_build(making, entry, work, Screen(
+            session, steps, work.stages, work.status, files.avatar, work.clip, work.curves, entry.create, work.stop,
+            work.resume, shown, order, play.against,
+        ), face, prepared)  # fmt: skip
+        _on_play(playing, play, compare, files, steps, shown, session)
+        _on_share(sharing, share, files, shown, session)
+        picked.pick(playing.pick, None, [files.avatar, shown, steps], **QUIET, **PRIVATE)
+        app.load(playing.welcome, None, [files.avatar, shown], **QUIET, **PRIVATE)
         wipe.click(
-            handlers.wipe, [session, photo, *downloads], [session, photo, consent, view, play, stages, status],
-            queue=False, api_name="wipe", **hidden,
+            playing.wipe, [session, entry.photo],
+            [session, shown, order, prepared, entry.photo, entry.consent, entry.seen, work.stages, work.status, work.clip,
+             work.curves, work.resume, *files, play.against, play.driving],
+            api_name="wipe", **QUIET, **HIDDEN,
         )  # fmt: skip
-        app.load(handlers.welcome, None, [view, play, status], queue=False, show_progress="hidden", api_visibility="private")
-        files = [gr.File(visible=False, label="Splats (ply)"), gr.File(visible=False, label="Avatar (zip)")]
-        gr.Button(visible=False).click(
-            handlers.create_files, entered, files, concurrency_limit=1, concurrency_id="create", api_name="create"
-        )
     # Without a size, a Space with shared GPUs lets one visitor wait and turns the rest away.
     return app.queue(max_size=20)
 
 
-def _entry(
-    presets: Mapping[str, Config], photos: list[Path]
-) -> tuple[gr.Image, gr.Checkbox, gr.Radio, gr.Number, gr.Button, gr.Button]:
-    """Lay out what goes in: (photo, consent, preset, seed, create, stop)."""
-    first = str(photos[0]) if photos else None
+# ------------------------------------------------------------------------------------------------ what is on the page
+
+
+def _photo(making: Making, photos: list[Path]) -> Photo:
     photo = gr.Image(
-        first, label="Portrait", sources=["upload", "webcam"], type="filepath", image_mode=None, height=250, elem_id="photo",
-        buttons=[], placeholder="Drop a photo here, or click to choose one\n\none face, looking at the camera",
+        label=words("portrait"), sources=["upload", "webcam"], type="filepath", image_mode=None, height=250,
+        elem_id="photo", buttons=[], placeholder=words("drop"),
     )  # fmt: skip
+    _hand_over_files(photo)
     if photos:
-        gr.Examples(
-            [[str(path)] for path in photos], photo, label="Or one of these", cache_examples=False, api_visibility="private"
+        rows = [[str(path)] for path in photos]
+        gr.Examples(rows, photo, label=words("examples"), cache_examples=False, api_visibility="private", elem_id="examples")
+    seen = gr.HTML(elem_id="seen", padding=False, js_on_load=ON_POINT)
+    consent = gr.Checkbox(label=words("consent"), elem_id="consent")
+    create = gr.Button(words("create"), variant="primary", size="lg", elem_id="create")
+    estimate = gr.HTML(making.estimate(next(iter(making.presets))), elem_id="estimate", padding=False)
+    with gr.Accordion(words("settings"), open=False):
+        choices = [
+            (f"{name} · {config.trainer.curriculum.iterations:,} iterations", name) for name, config in making.presets.items()
+        ]
+        preset = gr.Radio(choices, value=choices[0][1], label=words("preset"), info=words("preset-info"), elem_id="preset")
+        usual = PortraitConfig().margin
+        margin = gr.Slider(2.0, 5.0, usual, step=0.1, label=words("crop"), info=words("crop-info"), elem_id="crop", buttons=[])
+        seed = gr.Number(0, label=words("seed"), precision=0, minimum=0, info=words("seed-info"))
+    return Photo(photo, seen, consent, preset, seed, margin, estimate, create)
+
+
+def _build() -> Build:
+    stages = gr.HTML(stage_strip(), elem_id="stages", padding=False)
+    status = gr.HTML(words("idle"), elem_id="status", padding=False)
+    with gr.Row(elem_classes="z-tight"):
+        stop = gr.Button(words("stop"), variant="stop", size="lg", visible=False, elem_id="stop")
+        resume = gr.Button(words("resume"), variant="primary", size="lg", visible=False, elem_id="resume")
+    clip = gr.HTML(elem_id="clip", padding=False)
+    curves = gr.HTML(elem_id="curves", padding=False)
+    return Build(stages, status, stop, resume, clip, curves)
+
+
+def _play() -> Play:
+    gr.HTML(PANEL, js_on_load="Zero1toApp.panel(element)", elem_id="panel", padding=False, apply_default_css=False)
+    driving = gr.File(label=words("drive"), file_types=["video", ".json"], type="filepath", elem_id="driving", height=120)
+    said = gr.HTML(elem_id="driven", padding=False)
+    with gr.Accordion(words("against"), open=False):
+        against = gr.ImageSlider(show_label=False, type="numpy", interactive=False, elem_id="against", buttons=["fullscreen"])
+    return Play(driving, said, against)
+
+
+def _share() -> Share:
+    gr.HTML(words("download-title"), padding=False)
+    gr.HTML(words("page-info"), padding=False)
+    name = gr.Textbox(label=words("page-name"), max_length=120, elem_id="page-name")
+    with gr.Row(elem_classes="z-tight"):
+        mark = gr.Checkbox(True, label=words("mark"), elem_id="mark", min_width=200)
+        consent = gr.Checkbox(label=words("mark-consent"), elem_id="mark-consent", min_width=200, visible=False)
+    page = gr.Button(words("page"), variant="primary", elem_id="get-page")
+    with gr.Row(elem_classes="z-tight"):
+        glb, ply, packed, png = (
+            gr.Button(words(kind), size="md", min_width=210, elem_id=f"get-{kind}") for kind in ("glb", "ply", "zip", "png")
         )
-    consent = gr.Checkbox(label=CONSENT, elem_id="consent")
+    gr.HTML(words("video-title"), padding=False)
     with gr.Row(elem_classes="z-tight"):
-        create = gr.Button("Create avatar", variant="primary", size="lg", elem_id="create")
-        stop = gr.Button("Stop and keep this", variant="stop", size="lg", visible=False, elem_id="stop")
-    with gr.Accordion("Settings", open=False):
-        choices = [(f"{name} · {config.trainer.curriculum.iterations:,} iterations", name) for name, config in presets.items()]
-        preset = gr.Radio(choices, value=choices[0][1], label="Preset", info="More iterations, cleaner sides and expressions.")
-        seed = gr.Number(0, label="Seed", precision=0, minimum=0, info="The same seed gives the same avatar.")
-    return photo, consent, preset, seed, create, stop
+        what = gr.Dropdown(
+            [(video.capitalize(), video) for video in VIDEOS], label=words("video"), elem_id="video", min_width=150
+        )
+        from_here = gr.Checkbox(label=words("from-here"), elem_id="from-here", min_width=150)
+    mp4 = gr.Button(words("mp4"), elem_id="get-mp4")
+    said = gr.HTML(elem_id="handed", padding=False)
+    gr.HTML(words("link-title"), padding=False)
+    gr.HTML(words("link-info"), padding=False)
+    copy = gr.Button(words("link"), elem_id="copy-link")
+    link = gr.Textbox(label=words("link-label"), interactive=False, elem_id="link")
+    return Share(name, mark, consent, page, glb, ply, packed, png, what, from_here, mp4, copy, link, said)
 
 
-def _controls() -> tuple[list[gr.Slider], list[gr.Slider], gr.Button, list[gr.DownloadButton]]:
-    """Lay out what can be done with an avatar: (view sliders, face sliders, reset, downloads)."""
-    with gr.Row(elem_classes="z-tight"):
-        angles = [
-            gr.Slider(-90, 90, 0, step=1, label="Turn", elem_id="yaw", buttons=[], min_width=120),
-            gr.Slider(-30, 30, 0, step=1, label="Tilt", elem_id="pitch", buttons=[], min_width=120),
-            gr.Slider(0.6, 2.5, 1, step=0.05, label="Zoom", elem_id="zoom", buttons=[], min_width=120),
-        ]
-    with gr.Row(elem_classes="z-tight"):
-        face = [
-            gr.Slider(c.low, 1, 0, step=0.02, label=c.label, elem_id=f"face-{c.name}", buttons=[], min_width=190)
-            for c in CONTROLS
-        ]
-    with gr.Accordion("Advanced: all 52 ARKit expressions", open=False):
-        by_name = {}
-        for title, *starts in REGIONS:
-            gr.HTML(f'<p class="z-step">{title}</p>', padding=False)
-            with gr.Row(elem_classes="z-tight"):
-                for name in (name for name in ARKIT_NAMES if name.startswith(tuple(starts))):
-                    by_name[name] = gr.Slider(0, 1, 0, step=0.02, label=name, buttons=[], min_width=190)
-    with gr.Row(elem_classes="z-tight"):
-        reset = gr.Button("Reset", size="md", min_width=100)
-        splats = gr.DownloadButton("Splats", interactive=False, size="md", min_width=100, elem_id="ply")
-        packed = gr.DownloadButton("Avatar", interactive=False, size="md", min_width=100, elem_id="zip")
-        video = gr.DownloadButton("Video", interactive=False, size="md", min_width=100, elem_id="mp4")
-    return angles, [*face, *(by_name[name] for name in ARKIT_NAMES)], reset, [splats, packed, video]
+def _compare(tab: gr.Tab) -> Compare:
+    beside = gr.CheckboxGroup([], label=words("beside"), info=words("beside-info"), elem_id="beside")
+    grid = gr.Button(words("grid"), elem_id="get-grid")
+    return Compare(tab, beside, grid)
+
+
+# ------------------------------------------------------------------------------------------------------ what it does
+
+
+def _on_files(files: Files) -> None:
+    """Let the browser take what it is handed."""
+    acts = {"avatar": "show", "motion": "play", "beside": "beside", "download": "hand"}
+    for name, act in acts.items():
+        getattr(files, name).change(None, getattr(files, name), None, js=f"(file) => Zero1toApp.{act}(file)", **PRIVATE)
+
+
+def _on_photo(making: Making, entry: Photo) -> tuple[gr.State, gr.State]:
+    """Look at photos as they are chosen; gives (which face, what was prepared)."""
+    face, prepared = gr.State(1), gr.State(None, time_to_live=KEEP_S)
+    looked: dict[str, Any] = {
+        "fn": making.look, "outputs": [entry.seen, face, prepared], "show_progress": "hidden", "trigger_mode": "always_last",
+        "concurrency_limit": 2, "concurrency_id": "look",
+    }  # fmt: skip
+    first = gr.State(1)
+    again = {**looked, "inputs": [entry.photo, face, entry.margin]}
+    entry.photo.change(**looked, inputs=[entry.photo, first, entry.margin], **PRIVATE)
+    entry.seen.point(making.point, None, face, **QUIET, **PRIVATE).then(**again, **PRIVATE)
+    entry.margin.release(**again, **PRIVATE)
+    entry.preset.change(making.estimate, entry.preset, entry.estimate, **QUIET, **PRIVATE)
+    return face, prepared
+
+
+def _on_build(making: Making, entry: Photo, work: Build, screen: Screen, face: gr.State, prepared: gr.State) -> None:
+    """Create, stop, go on; and the same for programs, in one call."""
+    entered = [entry.photo, entry.consent, entry.preset, entry.seed]
+    heavy: dict[str, Any] = {
+        "concurrency_limit": 1, "concurrency_id": "create", "show_progress": "minimal", "show_progress_on": work.status,
+    }  # fmt: skip
+    entry.create.click(
+        making.create, [*entered, face, entry.margin, prepared, screen.session], list(screen), validator=making.check,
+        api_name="watch", **heavy, **HIDDEN,
+    )  # fmt: skip
+    work.resume.click(making.resume, [screen.order, screen.session], list(screen), api_name="resume", **heavy, **HIDDEN)
+    work.stop.click(making.stop, screen.session, work.stop, api_name="stop", **QUIET, **HIDDEN)
+    asked = [entry.photo, entry.preset, entry.seed, gr.Checkbox(visible=False, label="I may use this photo")]
+    answered = [gr.File(visible=False, label=label) for label in ("Rigged avatar (glb)", "Splats (ply)", "Folder (zip)")]
+    gr.Button(visible=False).click(
+        making.generate, asked, answered, concurrency_limit=1, concurrency_id="create", api_name="generate"
+    )
+
+
+def _on_play(
+    playing: Playing, play: Play, compare: Compare, files: Files, steps: gr.Tabs, shown: gr.State, session: gr.State
+) -> None:
+    """Drive the avatar, and set others beside it."""
+    play.driving.upload(
+        playing.drive,
+        [play.driving, session],
+        [files.motion, play.said, session],
+        concurrency_limit=1,
+        api_name="drive",
+        **HIDDEN,
+    )
+    compare.tab.select(playing.choices, [session, shown], compare.beside, **QUIET, **PRIVATE)
+    compare.beside.input(playing.beside, [compare.beside, session], files.beside, api_name="beside", **QUIET, **HIDDEN)
+    compare.grid.click(
+        playing.grid,
+        [compare.beside, session, shown],
+        [files.download, session],
+        concurrency_limit=1,
+        api_name="grid",
+        **HIDDEN,
+    )
+
+
+def _on_share(sharing: Sharing, share: Share, files: Files, shown: gr.State, session: gr.State) -> None:
+    """Hand out files and links."""
+    given = [files.download, session, share.said]
+    what = [shown, session]
+    seen = gr.Textbox(visible=False)
+    light: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": share.said, "concurrency_limit": 2, **HIDDEN}
+    page = [*what, share.name, share.mark, share.consent]
+    share.mark.change(None, share.mark, share.consent, js="(mark) => ({ visible: !mark, __type__: 'update' })", **PRIVATE)
+    share.page.click(sharing.page, page, given, api_name="page", **light)
+    share.glb.click(sharing.rigged, what, given, api_name="rigged", **light)
+    share.ply.click(sharing.splats, what, given, api_name="splats", **light)
+    share.zip.click(sharing.folder, what, given, api_name="folder", **light)
+    look = "(...given) => [...given.slice(0, -1), Zero1toApp.seen()]"
+    share.png.click(sharing.picture, [*what, seen], given, js=look, api_name="picture", **light)
+    share.mp4.click(sharing.video, [*what, share.what, share.from_here, seen], given, js=look, api_name="video", **light)
+    share.copy.click(None, None, share.link, js="() => Zero1toApp.link()", **PRIVATE)
 
 
 def _hand_over_files(component: Any) -> None:
     """Let a component give handlers the path of its file as it is.
 
-    Images would be opened first, with errors that nobody understands; downloads would be copied. A subclass would do
-    as well, but Gradio writes a stub file beside every module that has one.
+    Images would be opened first, with errors that nobody understands. A subclass would do as well, but Gradio writes a
+    stub file beside every module that has one.
     """
     component.preprocess = lambda payload: None if payload is None else payload.path
 
@@ -165,11 +343,16 @@ def launch_options() -> dict[str, Any]:
         block_title_background_fill="transparent", block_title_background_fill_dark="transparent", block_title_padding="0",
         block_title_text_color="*body_text_color", block_title_text_color_dark="*body_text_color",
         block_title_text_weight="500", block_title_text_size="*text_sm", block_border_width="1px",
-        checkbox_border_color="*neutral_400", checkbox_border_color_dark="*neutral_500",
+        # Dark enough to be read by everybody: WCAG asks for a contrast of 4.5.
+        color_accent="*primary_600", button_primary_background_fill="*primary_600", block_label_text_color="*primary_700",
+        button_primary_background_fill_hover="*primary_700", body_text_color_subdued="*neutral_500",
+        block_info_text_color="*neutral_500", checkbox_border_color="*neutral_400", checkbox_border_color_dark="*neutral_500",
     )  # fmt: skip
     return {
         "theme": theme,
         "css": (HERE / "style.css").read_text("utf-8"),
+        "head": f"<script>{viewer_script()}</script><script>{_page_script()}</script>",
+        "i18n": TRANSLATIONS,
         "run_history": False,
         "enable_monitoring": False,
         "max_file_size": "40mb",
@@ -177,3 +360,11 @@ def launch_options() -> dict[str, Any]:
         "show_error": True,
         "ssr_mode": False,
     }
+
+
+def _page_script() -> str:
+    """Give page.js, and what the panel says in Chinese."""
+    from rjsmin import jsmin
+
+    table = json.dumps(PANEL_CHINESE, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    return f"window.Zero1toWords={table};{jsmin((HERE / 'page.js').read_text('utf-8'))}"

@@ -1,12 +1,15 @@
-"""What belongs to one visitor: a folder of their own, and the avatar in it, ready to be drawn."""
+"""What belongs to one visitor: a folder of their own with their avatars, and what may be shown to them."""
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import filecmp
+import math
 import shutil
 import tempfile
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +20,8 @@ from zero1toa.export.views import Viewer
 
 # Avatars kept in memory; with the head model shared, each takes some 10 MB.
 KEPT = 8
+# Avatars kept for a visitor to compare; with their files, each takes some 20 MB of disk.
+MOST_AVATARS = 4
 
 _opened: set[Path] = set()
 _viewers: OrderedDict[Path, tuple[int, Viewer]] = OrderedDict()
@@ -24,8 +29,34 @@ _lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """An avatar that can be on the stage: `source` is what `load_avatar` takes, `glb` what browsers take."""
+
+    name: str
+    source: Path
+    glb: Path
+
+    def viewer(self) -> Viewer:
+        """Load the avatar, or give it again if it has not changed since; raises AvatarError when it cannot be loaded."""
+        record = self.source if self.source.is_file() else self.source / RECORD
+        stamp = record.stat().st_mtime_ns if record.is_file() else 0
+        with _lock:
+            held = _viewers.get(self.source)
+            if held is None or held[0] != stamp:
+                held = stamp, Viewer.of(load_avatar(self.source))
+            _viewers[self.source] = held
+            _viewers.move_to_end(self.source)
+            while len(_viewers) > KEPT:
+                _viewers.popitem(last=False)
+            return held[1]
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
-    """A visitor's own folder. It is a plain record, so that it survives being handed to another process."""
+    """A visitor's own folder. It is a plain record, so that it survives being handed to another process.
+
+    Its name is in the name of every file that the web server is given to hand out, so that all copies can be found.
+    """
 
     folder: Path
 
@@ -39,64 +70,82 @@ class Session:
         return cls(folder)
 
     @property
-    def avatar(self) -> Path:
-        """Where the avatar is saved."""
-        return self.folder / "avatar"
+    def alive(self) -> bool:
+        """Whether the visitor is still there and has not deleted everything."""
+        return self.folder.is_dir()
 
     @property
-    def ready(self) -> bool:
-        """Whether there is an avatar to play with."""
-        return (self.avatar / RECORD).is_file()
+    def run(self) -> Path:
+        """Where the creation keeps its checkpoints."""
+        return self.folder / "run"
 
     @property
     def stopping(self) -> bool:
         """Whether the work should end: the visitor said so, or has left."""
-        return not self.folder.is_dir() or self._flag.exists()
+        return not self.alive or self._flag.exists()
 
     @property
     def _flag(self) -> Path:
         return self.folder / "stop"
 
-    def start(self) -> None:
-        """Take back what `stop` said."""
+    def start(self, *, afresh: bool = True) -> None:
+        """Begin a creation; `afresh` forgets what an earlier one would have gone on from."""
         self._flag.unlink(missing_ok=True)
+        if afresh:
+            shutil.rmtree(self.run, ignore_errors=True)
 
     def stop(self) -> None:
-        """Ask the work on the avatar to end; a file, because that work may be going on in another process."""
-        if self.folder.is_dir():
+        """Ask for the end of a creation, which may be going on in another process."""
+        if self.alive:
             self._flag.touch()
 
-    def viewer(self) -> Viewer:
-        """Give the avatar, loaded; raises AvatarError when there is none."""
-        return open_viewer(self.avatar)
+    def file(self, name: str) -> Path:
+        """Give the place of a file to be handed out; nobody can guess its copy's address."""
+        folder = self.folder / "files"
+        folder.mkdir(exist_ok=True)
+        return folder / f"{self.folder.name}-{name}"
 
-    def close(self) -> None:
-        """Delete everything of this visitor's."""
+    def avatars(self) -> list[Shown]:
+        """List the visitor's avatars, the oldest first."""
+        folders = sorted((record.parent for record in self.folder.glob(f"avatars/*/{RECORD}")), key=lambda path: int(path.name))
+        return [self._shown(folder) for folder in folders]
+
+    def next_avatar(self) -> Shown:
+        """Give the place for one more avatar; the oldest goes when there are too many."""
+        known = self.avatars()
+        for old in known[: len(known) + 1 - MOST_AVATARS]:
+            shutil.rmtree(old.source, ignore_errors=True)
+            old.glb.unlink(missing_ok=True)
+        return self._shown(self.folder / "avatars" / str(1 + (int(known[-1].source.name) if known else 0)))
+
+    def _shown(self, folder: Path) -> Shown:
+        return Shown(f"# {folder.name}", folder, self.file(f"{folder.name}.glb"))
+
+    def close(self, copies: Path | None = None) -> None:
+        """Delete everything of this visitor's, in the web server's cache of copies, too."""
         with _lock:
-            _viewers.pop(self.avatar, None)
+            for source in [source for source in _viewers if self.folder in source.parents]:
+                del _viewers[source]
         _opened.discard(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
+        if copies is not None:
+            self.forget_copies(copies)
 
-
-def open_viewer(folder: Path) -> Viewer:
-    """Load a saved avatar, or give it again if it has not changed since; raises AvatarError when it cannot be loaded."""
-    record = folder / RECORD
-    stamp = record.stat().st_mtime_ns if record.is_file() else 0
-    with _lock:
-        held = _viewers.get(folder)
-        if held is None or held[0] != stamp:
-            held = stamp, Viewer.of(load_avatar(folder))
-        _viewers[folder] = held
-        _viewers.move_to_end(folder)
-        while len(_viewers) > KEPT:
-            _viewers.popitem(last=False)
-        return held[1]
+    def forget_copies(self, copies: Path, pattern: str = "*", *, older_s: float = -math.inf) -> None:
+        """Delete the web server's copies of this visitor's files, those that are older than so many seconds."""
+        for path in copies.glob(f"*/{self.folder.name}-{pattern}"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > older_s:
+                    path.unlink()
 
 
 def close_session(session: Session | None) -> None:
     """Forget a visitor who left."""
+    from gradio.utils import get_upload_folder
+
     if session is not None:
-        session.close()
+        session.stop()
+        session.close(Path(get_upload_folder()))
 
 
 def _close_all() -> None:
@@ -105,10 +154,11 @@ def _close_all() -> None:
         Session(folder).close()
 
 
-def delete_copies(paths: Iterable[str | None], cache: Path, examples: Iterable[Path]) -> None:
-    """Delete a visitor's uploads and downloads from the web server's cache, but never what the examples need there."""
-    keep = tuple(examples)
-    for path in (Path(path).resolve() for path in paths if path):
-        inside = cache.resolve() in path.parents and path.is_file()
-        if inside and not any(filecmp.cmp(path, example, shallow=False) for example in keep):
-            path.unlink(missing_ok=True)
+def delete_upload(path: str | None, cache: Path, examples: Iterable[Path]) -> None:
+    """Delete a visitor's upload from the web server's cache, but never what the examples need there."""
+    if path is None:
+        return
+    upload = Path(path).resolve()
+    inside = cache.resolve() in upload.parents and upload.is_file()
+    if inside and not any(filecmp.cmp(upload, example, shallow=False) for example in examples):
+        upload.unlink(missing_ok=True)

@@ -1,0 +1,265 @@
+"""What happens from the photo to the finished avatar; the page itself is in `layout`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+import numpy as np
+from gradio.utils import get_upload_folder
+from jaxtyping import UInt8
+
+from zero1toa.config import Config
+from zero1toa.evaluation.fit_sheet import fit_sheet
+from zero1toa.export.views import Viewer, to_bytes
+from zero1toa.head import load_head
+from zero1toa.media import read_image
+from zero1toa.pipeline import read_portrait
+from zero1toa.portrait.detect import choose_face, detect_faces
+from zero1toa.portrait.prepare import PortraitConfig
+from zero1toa.types import InputError, Portrait
+from zero1toa.ui.build import Progress, build
+from zero1toa.ui.pictures import faces_figure, fit_figure, message, sentence, shrunk, stage_strip
+from zero1toa.ui.session import Session, Shown
+from zero1toa.ui.sharing import write_files
+
+CONSENT = "Please confirm this first."
+NO_PHOTO = "Choose a photo first: upload one, take one, or click an example."
+NOTHING_TO_RESUME = "There is nothing to go on with: create an avatar first."
+PHOTO_SIZE, FIT_SIZE = 480, 320  # pixels that the page is sent
+
+# After so many seconds every page has fetched what it was given.
+FETCHED_S = 60.0
+# What a creation takes on two cores of 2026: seconds to begin with, and for an iteration at 512 x 512.
+BEGIN_S, STEP_S = 12.0, 0.19
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A photo that was looked at before its avatar was asked for."""
+
+    photo: str
+    config: PortraitConfig
+    portrait: Portrait
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What was asked for last, to go on with."""
+
+    photo: str | Portrait
+    config: Config
+
+
+class Screen(NamedTuple):
+    """What a step of the creation puts on the page."""
+
+    session: Any
+    steps: Any = gr.skip()
+    stages: Any = gr.skip()
+    status: Any = gr.skip()
+    avatar: Any = gr.skip()
+    clip: Any = gr.skip()
+    curves: Any = gr.skip()
+    create: Any = gr.skip()
+    stop: Any = gr.skip()
+    resume: Any = gr.skip()
+    shown: Any = gr.skip()
+    order: Any = gr.skip()
+    against: Any = gr.skip()
+
+
+@dataclass(slots=True)
+class Making:
+    """The events of the steps Photo and Build. Presets by name; `pace` is how slow this machine turned out to be."""
+
+    presets: Mapping[str, Config]
+    pace: float = 1.0
+
+    # ------------------------------------------------------------------------------------------------ the photo
+
+    def look(self, photo: str | None, face: int, margin: float) -> Iterator[tuple[Any, Any, Any]]:
+        """Show what a photo gives, first the faces, then landmarks, matte and fit: (picture, which face, prepared)."""
+        if photo is None:
+            yield "", 1, None
+            return
+        try:
+            image, _ = read_image(Path(photo))
+            found = detect_faces(image)
+            face = face if 1 <= face <= len(found) else 1
+            choose_face(found, face)
+        except InputError as error:
+            yield message(sentence(str(error))), 1, None
+            return
+        faces, asked = "", ""
+        if len(found) > 1:
+            small = shrunk(image, PHOTO_SIZE)
+            scale = small.shape[1] / image.shape[1]
+            faces = faces_figure(small, [one.box for one in found], face, scale=scale)
+            asked = "Click the face you mean."
+        yield faces + message("Looking at the photo…", detail=[asked]), face, None
+        config = PortraitConfig(face=face, margin=margin)
+        try:
+            portrait = read_portrait(Path(photo), replace(next(iter(self.presets.values())), portrait=config))
+        except InputError as error:
+            yield faces + message(sentence(str(error))), face, None
+            return
+        drawn = fit_figure([shrunk(picture, FIT_SIZE) for picture in fit_sheet(portrait, load_head())])
+        said = sentence(" ".join(portrait.notes)) or f"The head fits to {portrait.report.rmse_px:.1f} pixels."
+        yield faces + drawn + message(said, detail=[asked]), face, Prepared(photo, config, portrait)
+
+    def point(self, event: gr.EventData) -> int:
+        """Give the number of the face that was clicked."""
+        return int(event.face)
+
+    def estimate(self, preset: str) -> str:
+        """Say how long a creation will take."""
+        return message(f"Takes about {_spoken(self._seconds(self._config(preset, 0)))} on this computer.")
+
+    # ----------------------------------------------------------------------------------------------- the avatar
+
+    def check(self, photo: str | None, consent: bool, *rest: Any) -> list[Any]:
+        """Look at what was entered before any work is queued."""
+        return [
+            gr.validate(photo is not None, NO_PHOTO),
+            gr.validate(bool(consent), CONSENT),
+            *(gr.validate(True, "") for _ in rest),
+        ]
+
+    def create(
+        self, photo: str, consent: bool, preset: str, seed: float, face: int, margin: float, prepared: Prepared | None,
+        session: Session | None,
+    ) -> Iterator[Screen]:  # fmt: skip
+        """Make an avatar while the page watches."""
+        session = session if session is not None and session.alive else Session.open()
+        wanted = PortraitConfig(face=int(face), margin=margin)
+        config = replace(self._config(preset, seed), portrait=wanted) if self._whole(preset) else self._config(preset, seed)
+        known = prepared is not None and prepared.photo == photo and prepared.config == config.portrait
+        order = Order(prepared.portrait if known and prepared is not None else photo, config)
+        session.start()
+        yield from self._work(order, session, resume=False)
+
+    def resume(self, order: Order | None, session: Session | None) -> Iterator[Screen]:
+        """Go on with the creation that was stopped."""
+        if order is None or session is None or not session.alive:
+            raise gr.Error(NOTHING_TO_RESUME, print_exception=False)
+        session.start(afresh=False)
+        yield from self._work(order, session, resume=True)
+
+    def stop(self, session: Session | None) -> Any:
+        """Ask the creation to end with what there is."""
+        if session is not None:
+            session.stop()
+        return gr.update(interactive=False, value="Stopping…")
+
+    def generate(
+        self, photo: str, preset: str = "preview", seed: float = 0, i_have_consent: bool = False
+    ) -> Iterator[tuple[str, str, str]]:
+        """Make an avatar of the person in a photo: a rigged glb, its splats as ply, and the avatar's folder as zip.
+
+        `i_have_consent` says that you may use the photo: it shows you, or the person agreed. Nothing is kept.
+        """
+        problem = (
+            NO_PHOTO if photo is None else "" if i_have_consent else "Say that you may use this photo: i_have_consent=True."
+        )
+        if problem:
+            raise gr.Error(problem, print_exception=False)
+        session = Session.open()
+        try:
+            for step in build(photo, self._config(preset, seed), session):
+                if step.error:
+                    raise gr.Error(step.error, print_exception=False)
+            yield write_files(session, session.avatars()[-1])
+        finally:
+            session.close()
+
+    def _work(self, order: Order, session: Session, *, resume: bool) -> Iterator[Screen]:
+        """Run a creation, or go on with one, and put it on the page."""
+        expected, began = self._seconds(order.config), time.monotonic()
+        yield Screen(
+            session,
+            steps=gr.update(selected="build"),
+            stages=stage_strip("prepare"),
+            status=message("Reading the photo and fitting a head to it", detail=[f"about {_spoken(expected)} in all"]),
+            create=gr.update(interactive=False),
+            stop=gr.update(visible=True, interactive=True, value="Stop and keep this"),
+            resume=gr.update(visible=False),
+            clip="",
+            curves=gr.skip() if resume else "",
+            order=order,
+        )
+        idle: dict[str, Any] = {"create": gr.update(interactive=True), "stop": gr.update(visible=False)}
+        done: Shown | None = None
+        for step in build(order.photo, order.config, session, resume=resume):
+            if step.note:
+                gr.Info(step.note, duration=12)
+            if step.error:
+                yield Screen(session, stages=stage_strip(), status=message(step.error), **idle)
+                raise gr.Error(step.error, duration=None, print_exception=False)
+            done = step.done or done
+            session.forget_copies(Path(get_upload_folder()), "growing.glb", older_s=FETCHED_S)
+            yield Screen(session, **_shown(step))
+        if done is None:
+            yield Screen(session, **idle)
+            return
+        finished = done.viewer().saved.details.finished
+        if finished and not resume:
+            self.pace = (time.monotonic() - began) / expected * self.pace
+        yield Screen(
+            session,
+            steps=gr.update(selected="play") if finished else gr.skip(),
+            resume=gr.update(visible=not finished),
+            shown=done,
+            against=beside_photo(done.viewer()),
+            **idle,
+        )
+
+    def _whole(self, preset: str) -> bool:
+        """Whether a preset leaves the photo's preparation to the visitor."""
+        return self._config(preset, 0).portrait == PortraitConfig()
+
+    def _config(self, preset: str, seed: float) -> Config:
+        if preset not in self.presets:
+            raise gr.Error(f"No preset is called {preset!r}: use one of {', '.join(self.presets)}.", print_exception=False)
+        return self.presets[preset].with_seed(int(seed or 0))
+
+    def _seconds(self, config: Config) -> float:
+        """Estimate what a creation takes."""
+        trainer = config.trainer
+        return self.pace * (BEGIN_S + STEP_S * trainer.curriculum.iterations * (trainer.size / 512) ** 2)
+
+
+def beside_photo(viewer: Viewer) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W 3"]] | None:
+    """Give the photo, over the avatar's grey, and the avatar in the photo's view with the photo's face."""
+    portrait = viewer.saved.portrait
+    if not portrait.alpha.numel():
+        return None
+    alpha, size = portrait.alpha[..., None], max(portrait.alpha.shape)
+    photo = to_bytes(portrait.image * alpha + viewer.saved.details.background * (1 - alpha))
+    return photo, viewer.draw(viewer.saved.state[:1], viewer.camera(size=size))
+
+
+def find_photos(examples: Path) -> list[Path]:
+    """List the example photos: the project's own, and the astronaut of scikit-image if that is installed."""
+    photos = sorted(path for path in examples.glob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
+    try:
+        import skimage
+    except ImportError:
+        return photos
+    astronaut = Path(skimage.__file__).parent / "data" / "astronaut.png"
+    return [*photos, astronaut] if astronaut.is_file() else photos
+
+
+def _shown(step: Progress) -> dict[str, Any]:
+    """Give the parts of the screen that a step changes."""
+    shown = {"stages": step.stages, "status": step.status, "clip": step.clip, "curves": step.curves, "avatar": step.glb}
+    return {name: value for name, value in shown.items() if value}
+
+
+def _spoken(seconds: float) -> str:
+    """Say a time as people do."""
+    return f"{round(seconds, -1):.0f} seconds" if seconds < 100 else f"{round(seconds / 60)} minutes"
