@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import http.server
 import io
 import json
 import math
+import os
+import queue
 import random
+import shutil
+import signal
 import struct
+import subprocess
+import threading
 
 import numpy as np
 import pytest
@@ -89,6 +96,96 @@ def test_pictures_agree_with_the_rasterizer(page, saved):
         state = towards(viewer.state(), values, saved.avatar.head.expression_names)
         wanted = viewer.draw(state, viewer.camera(yaw, pitch, zoom=zoom, size=SIZE))
         assert _psnr(drawn, wanted) >= 40, f"yaw {yaw}, pitch {pitch}, zoom {zoom}, {values}"
+
+
+def test_pictures_agree_in_firefox_too(saved, glb, tmp_path):
+    """Another engine with other drivers. Its page draws by itself and hands its pictures to a server of this test."""
+    firefox, screen = shutil.which("firefox-esr") or shutil.which("firefox"), shutil.which("xvfb-run")
+    if firefox is None or screen is None:
+        pytest.skip("needs Firefox and Xvfb: apt-get install firefox-esr xvfb")
+    script = f"""<!doctype html><meta charset="utf-8"><div style="width:{SIZE}px"></div>
+        <script>{viewer_script()}</script><script>
+        const hand = (what) => fetch("/", {{ method: "POST", body: JSON.stringify(what) }});
+        (async () => {{
+            const glb = await (await fetch("/glb")).arrayBuffer();
+            const options = {{ glb, idle: false, ratio: 1, fixed: true }};
+            const viewer = await Zero1toA.mount(document.querySelector("div"), options);
+            const pictures = [];
+            for (const [yaw, pitch, zoom, values] of {json.dumps(POSES)}) {{
+                viewer.values = {{}};
+                viewer.set(values);
+                viewer.view(yaw, pitch, zoom);
+                pictures.push(viewer.snapshot());
+            }}
+            hand(pictures);
+        }})().catch((error) => hand(error.message));
+    </script>"""
+    pages, handed = {"/": script.encode(), "/glb": glb}, queue.Queue()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200 if self.path in pages else 404)
+            self.end_headers()
+            self.wfile.write(pages.get(self.path, b""))
+
+        def do_POST(self):
+            handed.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            return None
+
+    settings = {"webgl.force-enabled": True, "datareporting.policy.dataSubmissionEnabled": False, "app.update.enabled": False}
+    lines = [f'user_pref("{name}", {json.dumps(value)});' for name, value in settings.items()]
+    (tmp_path / "user.js").write_text("\n".join(lines))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/"
+        command = [screen, "-a", firefox, "--profile", str(tmp_path), "--no-remote", address]
+        shown = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        try:
+            pictures = handed.get(timeout=120)
+        finally:
+            os.killpg(shown.pid, signal.SIGTERM)
+            shown.wait()
+            server.shutdown()
+    assert isinstance(pictures, list), pictures
+    viewer = Viewer.of(saved)
+    for picture, (yaw, pitch, zoom, values) in zip(pictures, POSES, strict=True):
+        drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2]))).convert("RGB"))
+        state = towards(viewer.state(), values, saved.avatar.head.expression_names)
+        wanted = viewer.draw(state, viewer.camera(yaw, pitch, zoom=zoom, size=SIZE))
+        assert _psnr(drawn, wanted) >= 40, f"yaw {yaw}, pitch {pitch}, zoom {zoom}, {values}"
+
+
+def test_another_avatar_takes_the_place_and_a_follower_follows(page, glb):
+    """What the app needs: the sliders stay when the avatar is replaced, and two viewers that do the same look the same."""
+    assert page.evaluate(
+        """async () => {
+            const picture = (one) => { one.draw(); return one.snapshot(); };
+            viewer.set({ jaw: 0.7 });
+            viewer.view(25, 5, 1.2);
+            const before = picture(viewer);
+            await viewer.load(window.glb);
+            if (picture(viewer) !== before) return "a reloaded avatar looks different";
+            const place = document.body.appendChild(document.createElement("div"));
+            place.style.width = viewer.canvas.clientWidth + "px";
+            const other = await Zero1toA.mount(place, { glb: window.glb, idle: false, ratio: 1, fixed: true });
+            other.follow(viewer);
+            viewer.view(-30, 0, 1);
+            viewer.play("laugh");
+            viewer.seek(0.5);
+            const same = picture(viewer) === other.snapshot();
+            other.orbit.move({ yaw: 10 });
+            const back = viewer.state().view.yaw;
+            other.destroy();
+            viewer.draw();
+            let refused = "";
+            await viewer.load(new ArrayBuffer(30)).catch((error) => { refused = error.message; });
+            return [same, back, refused.includes("complete avatar file"), viewer.avatar.count > 0];
+        }"""
+    ) == [True, 10, True, True]
 
 
 def test_performances_move_the_face_as_the_package_moves_it(page, saved):

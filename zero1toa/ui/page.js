@@ -12,7 +12,7 @@ window.Zero1toApp = (() => {
   const options = { transparent: true, words: chinese ? window.Zero1toWords : {} };
 
   /** Name a file's avatar: those of the gallery by their names, a visitor's own by their numbers. */
-  const title = ({ url }) => decodeURIComponent(url.split("/").pop()).replace(/^zero1toa-\w+-/, "# ").replace(".glb", "");
+  const title = ({ url }) => decodeURIComponent(url.split("/").pop()).replace(/^zero1toa-\w+-/, "# ").replace(".glb", "").replace(/^./, (letter) => letter.toUpperCase());
 
   function stand(file) {
     const place = document.createElement("div"), label = document.createElement("span");
