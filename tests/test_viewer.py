@@ -222,6 +222,12 @@ def test_a_motion_file_plays_as_the_command_line_plays_it(page, saved, tmp_path)
         assert list(shown["weights"].values()) == pytest.approx(wanted.expression[0].tolist(), abs=1e-5)
         assert shown["head"] == pytest.approx(wanted.head[0].tolist(), abs=1e-5)
         assert shown["right_eye"] == pytest.approx(wanted.eyes[0, 1].tolist(), abs=1e-5)
+    page.evaluate("() => { viewer.stop(); viewer.addPanel(document.body); }")
+    page.set_input_files(".z1-file input", tmp_path / "motion.json")
+    page.wait_for_function("viewer.state().clip?.name === 'motion'")
+    (tmp_path / "motion.json").write_text("[1,")
+    page.set_input_files(".z1-file input", tmp_path / "motion.json")
+    page.get_by_text("motion.json is no motion file.").wait_for()
     said = page.evaluate("() => { try { viewer.play({ fps: 0 }); } catch (error) { return error.message; } }")
     assert "no complete motion" in said
 

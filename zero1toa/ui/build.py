@@ -16,7 +16,7 @@ import torch
 from zero1toa.avatar.rigged import Avatar
 from zero1toa.config import Config
 from zero1toa.export.glb import glb_bytes
-from zero1toa.export.package import describe, load_avatar, save_avatar
+from zero1toa.export.package import describe, save_avatar
 from zero1toa.export.saved import SavedAvatar
 from zero1toa.pipeline import create_avatar, render, settle_prior
 from zero1toa.symgen.events import Event
@@ -63,6 +63,8 @@ def build(photo: str | Portrait, config: Config, session: Session, *, resume: bo
             if event.stage == "done" or session.stopping:
                 break
             yield growing.progress(event)
+        if session.stopping:
+            yield Progress(status=message("Stopped. Keeping what there is…"))
         events.close()
         yield _end(growing, event)
     except InputError as error:
@@ -118,7 +120,7 @@ class Growing:
         timings = {"total": time.monotonic() - self.began}
         iteration = None if self.finished else self.iteration
         save_avatar(place.source, self.avatar, self.portrait, self.config, timings=timings, iteration=iteration, force=True)
-        place.glb.write_bytes(glb_bytes(load_avatar(place.source)))
+        place.glb.write_bytes(glb_bytes(self._saved()))
         self.kept = place
         return place
 
@@ -127,12 +129,18 @@ class Growing:
         began = time.monotonic()
         if self.avatar is None or self.portrait is None or began < self.next_glb:
             return ""
-        saved = SavedAvatar(self.avatar, self.portrait, describe(self.avatar, self.config, iteration=self.iteration))
         path = self.session.file("growing.glb")
-        path.write_bytes(glb_bytes(saved, rate=False))
+        path.write_bytes(glb_bytes(self._saved(), rate=False))
         now = time.monotonic()
         self.next_glb = now + max(LIVE_S, (now - began) / LIVE_SHARE)
         return str(path)
+
+    def _saved(self) -> SavedAvatar:
+        """Give the avatar as it is now, as one that was saved."""
+        assert self.avatar is not None
+        assert self.portrait is not None
+        details = describe(self.avatar, self.config, iteration=None if self.finished else self.iteration)
+        return SavedAvatar(self.avatar, self.portrait, details)
 
     def _curves(self, event: Event) -> str:
         """Draw how loss and likeness went, if there is a new point."""

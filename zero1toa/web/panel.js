@@ -18,13 +18,16 @@ class Panel {
     const chip = (name, act) => make("button", { type: "button", className: "z1-chip", onclick: act }, say(sentence(name)));
     const faces = Object.entries(FACES).map(([name, values]) => chip(name, () => this.show(values)));
     this.chips = new Map(PERFORMANCES.map(({ name }) => [name, chip(name, () => this.perform(name))]));
+    this.file = make("input", { type: "file", accept: ".json", onchange: () => this.open() });
+    const open = make("label", { className: "z1-chip z1-file" }, say("Motion file…"), this.file);
+    this.wrong = make("p", { className: "z1-wrong", role: "alert", hidden: true });
     this.playing = make("button", { type: "button", className: "z1-play", onclick: () => viewer.pause() });
     this.scrub = make("input", { type: "range", min: 0, max: 1, step: 0.001, value: 0, ariaLabel: say("Place in the performance"), oninput: () => viewer.seek(this.scrub.value * viewer.clip.seconds) });
     this.bar = make("div", { className: "z1-scrub", hidden: true }, this.playing, this.scrub);
     this.alive = make("input", { type: "checkbox", checked: viewer.idling, onchange: () => viewer.breathe(this.alive.checked) });
     const reset = make("button", { type: "button", className: "z1-reset", onclick: () => { viewer.reset(); this.follow(true); } }, say("Reset"));
     this.element = make("div", { className: "z1-panel" },
-      section(say("Perform"), make("div", { className: "z1-chips" }, ...this.chips.values()), this.bar),
+      section(say("Perform"), make("div", { className: "z1-chips" }, ...this.chips.values(), open), this.wrong, this.bar),
       section(say("Face"), make("div", { className: "z1-chips" }, ...faces), ...face),
       section(say("View"), ...view),
       make("div", { className: "z1-row" }, make("label", { className: "z1-check" }, this.alive, " ", say("Blink and breathe")), reset),
@@ -75,6 +78,19 @@ class Panel {
   express(values) {
     if (this.viewer.clip) this.viewer.stop();
     this.viewer.set(values);
+  }
+
+  /** Play a motion file that somebody chose, or say what is wrong with it. */
+  async open() {
+    const [file] = this.file.files;
+    this.wrong.hidden = true;
+    try {
+      if (file) this.viewer.play(JSON.parse(await file.text()));
+    } catch (error) {
+      this.wrong.textContent = error instanceof SyntaxError ? `${file.name} is no motion file.` : error.message;
+      this.wrong.hidden = false;
+    }
+    this.file.value = ""; // so that the same file can be chosen again
   }
 
   /** Put on a face: sliders by name, all others back to the photo's. */
