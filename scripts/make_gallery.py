@@ -25,7 +25,7 @@ log = logging.getLogger("gallery")
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SPLATS = 40_000  # fewer than the preset takes, for phones
-TURN, THUMBNAIL = 18.0, 256  # degrees and pixels of the picture
+TURN, THUMBNAIL = 18.0, 160  # degrees and pixels of the picture
 
 
 def main() -> None:

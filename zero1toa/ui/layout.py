@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
+import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -351,7 +355,7 @@ def launch_options() -> dict[str, Any]:
     return {
         "theme": theme,
         "css": (HERE / "style.css").read_text("utf-8"),
-        "head": f"<script>{viewer_script()}</script><script>{_page_script()}</script>",
+        "head": f"<script>{_page_script()}</script>",
         "i18n": TRANSLATIONS,
         "run_history": False,
         "enable_monitoring": False,
@@ -363,8 +367,20 @@ def launch_options() -> dict[str, Any]:
 
 
 def _page_script() -> str:
-    """Give page.js, and what the panel says in Chinese."""
+    """Give page.js, with where the viewer's script is and what its panel says in Chinese."""
     from rjsmin import jsmin
 
-    table = json.dumps(PANEL_CHINESE, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    return f"window.Zero1toWords={table};{jsmin((HERE / 'page.js').read_text('utf-8'))}"
+    record = json.dumps({"viewer": str(_viewer_file()), "words": PANEL_CHINESE}, ensure_ascii=False, separators=(",", ":"))
+    script = jsmin((HERE / "page.js").read_text("utf-8"))
+    return f"window.Zero1toPage={record.replace('<', chr(92) + 'u003c')};{script}"
+
+
+@functools.cache
+def _viewer_file() -> Path:
+    """Write the viewer's script where the web server may hand it out: compressed, and not before it is needed."""
+    folder = Path(tempfile.mkdtemp(prefix="zero1toa_viewer_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = folder / "viewer.js"
+    path.write_text(viewer_script(), encoding="utf-8")
+    gr.set_static_paths([path])
+    return path

@@ -9,7 +9,14 @@ window.Zero1toApp = (() => {
   /** Do things one after the other, whatever becomes of each. */
   const after = (act) => (turn = turn.then(act).catch((error) => console.warn(error.message)));
   const files = (value) => (Array.isArray(value) ? value : value ? [value] : []);
-  const options = { transparent: true, words: chinese ? window.Zero1toWords : {} };
+  const options = { transparent: true, words: chinese ? window.Zero1toPage.words : {} };
+
+  /** Load the viewer, once there is something to view. */
+  let loading;
+  const script = () => (loading ??= new Promise((loaded, failed) => {
+    const src = `${(window.gradio_config?.root ?? "").replace(/\/$/, "")}/gradio_api/file=${window.Zero1toPage.viewer}`;
+    document.head.append(Object.assign(document.createElement("script"), { src, onload: loaded, onerror: failed }));
+  }));
 
   /** Name a file's avatar: those of the gallery by their names, a visitor's own by their numbers. */
   const title = ({ url }) => decodeURIComponent(url.split("/").pop()).replace(/^zero1toa-\w+-/, "# ").replace(".glb", "").replace(/^./, (letter) => letter.toUpperCase());
@@ -21,7 +28,7 @@ window.Zero1toApp = (() => {
     label.textContent = title(file);
     place.append(label);
     heads.append(place);
-    return Zero1toA.mount(place, { ...options, glb: file.url }).then(
+    return script().then(() => Zero1toA.mount(place, { ...options, glb: file.url })).then(
       (viewer) => Object.assign(viewer, { place }),
       (error) => { place.classList.add("z-failed"); throw error; },
     );
