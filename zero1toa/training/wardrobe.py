@@ -1,0 +1,301 @@
+"""What people wear: clothes, hats, scarves, glasses and jewellery, built around the resting head of one identity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from zero1toa.training.noise import noise_at, ramp_at, unit
+from zero1toa.training.threads import Threads, lines
+
+HATS = ("none", "beanie", "cap", "brim", "headband", "hijab", "veil", "turban")
+THREAD_LABEL, LENS_LABEL = 21, 22
+SKULL = np.array([0.0, 0.01, -0.075])
+
+
+@dataclass(frozen=True, slots=True)
+class Fabric:
+    """A cloth: two colours in linear light, how they alternate (0 plain, 1 stripes, 2 checks, 3 blotches, 4 dots), and its relief."""
+
+    color: tuple[float, float, float]
+    second: tuple[float, float, float]
+    pattern: int
+    scale: float  # metres
+    gloss: float
+    folds: float
+    weave: float
+    seed: int
+
+    def as_row(self) -> list[float]:
+        """Give the numbers for compiled code."""
+        return [*self.color, *self.second, self.pattern, self.scale, self.gloss, self.folds, self.weave, self.seed]
+
+
+@dataclass(frozen=True, slots=True)
+class Wardrobe:
+    """What one person wears. Lengths in metres; an empty string means nothing of the kind."""
+
+    collar: str  # crew, vee, wide, bare, shirt, turtle or hood
+    neckline: float
+    cloth: Fabric
+    second: Fabric
+    hat: str
+    hat_cloth: Fabric
+    glasses: str  # round, square, cat or rimless
+    frame: tuple[float, float, float]
+    frame_radius: float
+    lens_size: float
+    lens_tint: tuple[float, float, float, float]  # colour and how much of what is behind it hides
+    glare: float
+    earrings: str  # stud, hoop or drop
+    jewel: tuple[float, float, float]
+    necklace: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A mesh that is worn: resting vertices, triangles, which fabric, and how far each vertex follows the head (else the bust)."""
+
+    vertices: Float[np.ndarray, "N 3"]
+    faces: Int[np.ndarray, "M 3"]
+    fabric: int
+    follows_head: Float[np.ndarray, "N"]
+
+
+def _draw_fabric(rng: np.random.Generator) -> Fabric:
+    color = rng.random(3) ** 2 * rng.uniform(0.05, 0.9) if rng.random() < 0.6 else np.full(3, rng.random() ** 2 * 0.8) + 0.01
+    second = np.clip(color * rng.uniform(0.3, 1.8) + rng.normal(size=3) * 0.05, 0.005, 0.85) if rng.random() < 0.5 else rng.random(3) ** 2
+    pattern = int(rng.choice(5, p=[0.58, 0.14, 0.09, 0.12, 0.07]))
+    return Fabric(tuple(color), tuple(second), pattern, rng.uniform(0.006, 0.035), rng.beta(1, 4), rng.random(), rng.random(), int(rng.integers(1 << 16)))
+
+
+def draw_wardrobe(rng: np.random.Generator, male: bool, hair: str) -> Wardrobe:
+    """Draw what someone wears."""
+    collar = str(rng.choice(["crew", "vee", "wide", "bare", "shirt", "turtle", "hood"], p=[0.3, 0.14, 0.1, 0.06, 0.2, 0.1, 0.1]))
+    neckline = {"crew": rng.uniform(-0.012, 0.01), "vee": rng.uniform(0.0, 0.02), "wide": rng.uniform(0.02, 0.05), "bare": 0.2}.get(collar, -0.02)
+    scarves = 0.5 if not male else 0.1
+    weights = np.array([16.0, 0.6, 0.6, 0.5, 0.6 - 0.3 * male, 1.3 * scarves, 1.2 * scarves, 0.3])
+    metal = [(0.6, 0.43, 0.16), (0.6, 0.6, 0.62), (0.02, 0.02, 0.02), (0.9, 0.87, 0.8), (0.4, 0.02, 0.02)]
+    frames = [(0.01, 0.01, 0.012), (0.12, 0.05, 0.02), (0.5, 0.5, 0.52), (0.5, 0.36, 0.14), (0.3, 0.02, 0.05), (0.6, 0.6, 0.6)]
+    dark = rng.random() < 0.15
+    tint = (*(rng.random(3) * 0.04), rng.uniform(0.6, 0.97)) if dark else (0.5, 0.5, 0.5, rng.uniform(0.0, 0.06))
+    rim = int(rng.integers(6))
+    return Wardrobe(
+        collar=collar, neckline=float(neckline), cloth=_draw_fabric(rng), second=_draw_fabric(rng),
+        hat=str(rng.choice(HATS, p=weights / weights.sum())), hat_cloth=_draw_fabric(rng),
+        glasses=str(rng.choice(["", "round", "square", "cat", "rimless"], p=[0.8, 0.07, 0.08, 0.02, 0.03])),
+        frame=frames[rim], frame_radius=rng.uniform(0.0005, 0.002) if rim < 2 else rng.uniform(0.0004, 0.0009), lens_size=rng.uniform(0.85, 1.15),
+        lens_tint=tint, glare=float(rng.beta(1, 3)),
+        earrings=str(rng.choice(["", "stud", "hoop", "drop"], p=[0.9, 0.06, 0.03, 0.01] if male else [0.55, 0.18, 0.17, 0.1])),
+        jewel=metal[int(rng.integers(5))], necklace=bool(rng.random() < 0.18),
+    )  # fmt: skip
+
+
+def dress(wardrobe: Wardrobe, rest: Float[np.ndarray, "V 3"], hair_thickness: float) -> list[Piece]:
+    """Build the meshes that are worn over a resting head; fabrics are numbered cloth 0, second 1, hat 2."""
+    pieces = [_sleeve(side) for side in (-1, 1)] if wardrobe.collar != "bare" else []
+    match wardrobe.collar:
+        case "turtle":
+            pieces.append(_tube(rest, ((-0.105, 0.006), (-0.125, 0.008), (-0.15, 0.009), (-0.185, 0.02)), 0))
+        case "hood":
+            pieces.append(_tube(rest, ((-0.118, 0.034), (-0.135, 0.05), (-0.165, 0.055), (-0.2, 0.035)), 1))
+        case "shirt":
+            pieces.append(_tube(rest, ((-0.118, 0.006), (-0.14, 0.012), (-0.172, 0.03)), 1, gap=0.32))
+        case _:
+            pass
+    thick = 0.005 + 0.5 * hair_thickness
+    match wardrobe.hat:
+        case "beanie":
+            pieces.append(_dome(rest, thick + 0.002, front=0.052, back=-0.03, crown=0.012))
+        case "cap":
+            pieces.append(_dome(rest, thick, front=0.058, back=0.0, crown=0.006))
+            pieces.append(_brim(rest, thick, front=0.058, back=0.0, reach=0.07, all_round=False))
+        case "brim":
+            pieces.append(_dome(rest, thick + 0.004, front=0.062, back=0.02, crown=0.03))
+            pieces.append(_brim(rest, thick + 0.004, front=0.062, back=0.02, reach=0.075, all_round=True))
+        case "headband":
+            pieces.append(_dome(rest, thick, front=0.058, back=-0.01, crown=0.0, top=0.03))
+        case "turban":
+            pieces.append(_dome(rest, thick + 0.016, front=0.055, back=-0.03, crown=0.02))
+        case "hijab":
+            pieces += _scarf(rest, thick, rim=1.02, closed=True)
+        case "veil":
+            pieces += _scarf(rest, thick + 0.006, rim=1.45, closed=False)
+        case _:
+            pass
+    return pieces
+
+
+def worn_threads(wardrobe: Wardrobe, rest: Float[np.ndarray, "V 3"], marks: Float[np.ndarray, "478 3"], eyes: Float[np.ndarray, "2 3"]) -> list[Threads]:
+    """Build frames of glasses and jewellery on a resting head; all of it follows the head but the necklace, which comes last."""
+    parts = []
+    if wardrobe.glasses:
+        parts += _frames(wardrobe, marks, eyes)
+    metal = lambda points, radius: lines(points, np.array(wardrobe.jewel), radius, label=THREAD_LABEL, gloss=6.0)
+    # The lobe is the lowest place of the ear.
+    for side in (-1, 1):
+        ear = rest[(rest[:, 0] * side > 0.06) & (rest[:, 2] < -0.045) & (rest[:, 2] > -0.1) & (rest[:, 1] > -0.06) & (rest[:, 1] < 0)]
+        if not wardrobe.earrings or not len(ear):
+            continue
+        lobe = ear[ear[:, 1].argmin()] + [side * 0.002, 0.002, 0.002]
+        match wardrobe.earrings:
+            case "stud":
+                parts.append(metal((lobe + np.array([[0, 0.0006, 0], [0, -0.0006, 0]]))[None], 0.0028))
+            case "hoop":
+                angle, size = np.linspace(0, 2 * np.pi, 28), 0.012 + 0.01 * wardrobe.lens_size
+                ring = np.stack([0.15 * side * np.sin(angle), np.cos(angle) - 1, np.sin(angle)], 1) * size
+                parts.append(metal((lobe + ring)[None], 0.001))
+            case _:
+                parts.append(metal((lobe + np.array([[0, 0, 0], [0, -0.02, 0]]))[None], 0.0006))
+                parts.append(metal((lobe + np.array([[0, -0.022, 0], [0, -0.027, 0]]))[None], 0.0042))
+    return parts
+
+
+def necklace(wardrobe: Wardrobe, rest: Float[np.ndarray, "V 3"]) -> list[Threads]:
+    """Lay a chain around the base of the neck; it follows the bust."""
+    if not wardrobe.necklace or wardrobe.collar in ("turtle", "hood", "shirt"):
+        return []
+    angle = np.linspace(-1.9, 1.9, 60)
+    ring = np.stack([0.068 * np.sin(angle), -0.178 + 0.03 * (1 - np.cos(angle * 0.8)) - 0.02 * np.cos(angle), -0.06 + 0.075 * np.cos(angle)], 1)
+    near = [rest[((rest - point) ** 2).sum(1).argmin()] for point in ring]
+    chain = 0.3 * ring + 0.7 * np.array(near) + [0, 0, 0.004]
+    return [lines(chain[None], np.array(wardrobe.jewel), 0.0011, label=THREAD_LABEL, gloss=5.0)]
+
+
+def lens_outline(wardrobe: Wardrobe, marks: Float[np.ndarray, "478 3"], eye: Float[np.ndarray, "3"], steps: int = 40) -> Float[np.ndarray, "S 3"]:
+    """Give the rim of a lens before a resting eye."""
+    angle = np.linspace(0, 2 * np.pi, steps)
+    power = {"round": 1.0, "square": 0.55, "cat": 0.75, "rimless": 0.7}[wardrobe.glasses]
+    x = np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** power * 0.0245 * wardrobe.lens_size
+    y = np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** power * (0.0225 if power == 1.0 else 0.0175) * wardrobe.lens_size
+    side = np.sign(eye[0])
+    if wardrobe.glasses == "cat":
+        y = y + 0.25 * np.maximum(x * side, 0)
+    front = max(marks[[6, 168, 9, 107, 336, 105, 334], 2].max(), eye[2] + 0.024) + 0.002
+    # Frames are bowed around the face.
+    return np.stack([eye[0] + 0.002 * side + x, eye[1] - 0.004 + y, front - 0.12 * np.maximum(x * side, 0) + 0.1 * y], 1)
+
+
+def _frames(wardrobe: Wardrobe, marks: np.ndarray, eyes: np.ndarray) -> list[Threads]:
+    radius = wardrobe.frame_radius * (0.5 if wardrobe.glasses == "rimless" else 1.0)
+    draw = lambda points: lines(np.asarray(points)[None], np.array(wardrobe.frame), radius, label=THREAD_LABEL, gloss=2.0)
+    rims = [lens_outline(wardrobe, marks, eye) for eye in eyes]
+    parts = [draw(rim) for rim in rims]
+    inner = [rim[np.abs(rim[:, 0]).argmin()] for rim in rims]
+    middle = (inner[0] + inner[1]) / 2 + [0, 0.004, 0.002]
+    parts.append(draw([inner[0], middle, inner[1]]))
+    for rim, temple in zip(rims, marks[[234, 454]], strict=True):
+        hinge = rim[np.abs(rim[:, 0]).argmax()]
+        ear = np.array([temple[0] * 1.13, hinge[1] - 0.002, -0.088])
+        course = np.linspace(0, 1, 12)[:, None]
+        parts.append(draw(hinge + (ear - hinge) * course + np.array([np.sign(hinge[0]) * 0.005, 0, 0]) * np.sin(course * np.pi)))
+    return parts
+
+
+def _grid(points: Float[np.ndarray, "R C 3"], *, closed: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Make a mesh of rows of points; `closed` joins the last column to the first."""
+    rows, columns = points.shape[:2]
+    index = np.arange(rows * columns).reshape(rows, columns)
+    if closed:
+        index = np.concatenate([index, index[:, :1]], 1)
+    a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]
+    faces = np.concatenate([np.stack([a, d, c], -1).reshape(-1, 3), np.stack([a, c, b], -1).reshape(-1, 3)])
+    return points.reshape(-1, 3), faces
+
+
+def _reach(rest: np.ndarray, directions: Float[np.ndarray, "N 3"], *, lowest: float = -0.06) -> Float[np.ndarray, "N"]:
+    """Give how far the head reaches from the middle of the skull in each direction, ears left out."""
+    solid = rest[(rest[:, 1] > lowest) & (np.abs(rest[:, 0]) < 0.076)] - SKULL
+    distance = np.linalg.norm(solid, axis=1)
+    aligned = unit(directions) @ (solid / distance[:, None]).T
+    return np.where(aligned > 0.965, distance[None], 0.0).max(1).clip(0.06)
+
+
+def _dome_rows(front: float, back: float, top: float, columns: int = 40, rows: int = 12) -> Float[np.ndarray, "R C 3"]:
+    """Give directions from the pole (or a band's upper edge) down to a hat's rim, whose height is given before and behind."""
+    around = np.arange(columns) / columns * 2 * np.pi
+    forward = (1 + np.cos(around)) / 2
+    rim = np.arctan2(back + (front - back) * forward - SKULL[1], 0.095)
+    start = np.pi / 2 - 0.02 if top == 0.0 else rim + top / 0.095
+    elevation = start + (rim - start) * np.linspace(0, 1, rows)[:, None]
+    shape = np.broadcast_shapes(elevation.shape, around.shape)
+    return np.stack([np.cos(elevation) * np.sin(around), np.broadcast_to(np.sin(elevation), shape), np.cos(elevation) * np.cos(around)], -1)
+
+
+def _dome(rest: np.ndarray, thick: float, *, front: float, back: float, crown: float, top: float = 0.0) -> Piece:
+    """Cover the skull from its top to a rim."""
+    directions = _dome_rows(front, back, top)
+    reach = _reach(rest, directions.reshape(-1, 3)).reshape(directions.shape[:2])
+    puffed = crown * np.clip(directions[..., 1], 0, 1) ** 2 * 1.5
+    points = SKULL + directions * (reach + thick + puffed)[..., None]
+    vertices, faces = _grid(points, closed=True)
+    return Piece(vertices, faces[:, ::-1], 2, np.ones(len(vertices)))
+
+
+def _brim(rest: np.ndarray, thick: float, *, front: float, back: float, reach: float, all_round: bool) -> Piece:
+    """Add a brim to a dome's rim: all round, or before the forehead only."""
+    rim = _dome_rows(front, back, 0.0)[-1]
+    start = SKULL + rim * (_reach(rest, rim) + thick)[:, None]
+    wide = np.full(len(rim), reach) if all_round else reach * ramp_at(rim[:, 2], 0.25, 0.75) + 1e-4
+    out = unit(rim * [1, 0, 1]) + np.array([0, -0.22, 0])
+    points = np.stack([start + out * (wide * share)[:, None] for share in np.linspace(0, 1, 5)])
+    vertices, faces = _grid(points, closed=True)
+    return Piece(vertices, np.concatenate([faces, faces[:, ::-1]]), 2, np.ones(len(vertices)))
+
+
+def _tube(rest: np.ndarray, levels: tuple[tuple[float, float], ...], fabric: int, gap: float = 0.0) -> Piece:
+    """Lay a collar around the neck: heights and how far it stands off there; `gap` leaves it open in front, in radians."""
+    around = np.linspace(gap, 2 * np.pi - gap, 36, endpoint=gap > 0)
+    rows = []
+    for y, off in levels:
+        ring = rest[(np.abs(rest[:, 1] - max(y, -0.135)) < 0.014) & (np.abs(rest[:, 0]) < 0.075) & (rest[:, 2] < 0.0)]
+        half = np.array([np.abs(ring[:, 0]).max(), 1]) if len(ring) else np.array([0.06, 1])
+        z = ring[:, 2] if len(ring) else np.array([-0.12, -0.02])
+        middle, deep = (z.max() + z.min()) / 2, np.ptp(z) / 2
+        rows.append(np.stack([np.sin(around) * (half[0] + off), np.full_like(around, y), middle + np.cos(around) * (deep + off)], 1))
+        rows[-1][:, 1] -= 0.02 * np.cos(around) + 0.006
+    vertices, faces = _grid(np.stack(rows), closed=gap == 0)
+    return Piece(vertices, np.concatenate([faces, faces[:, ::-1]]), fabric, ramp_at(vertices[:, 1], -0.17, -0.08) * 0.6)
+
+
+def _sleeve(side: int) -> Piece:
+    """Round off a shoulder and let an upper arm hang from it."""
+    around = np.arange(20) / 20 * 2 * np.pi
+    rows = []
+    for share in np.linspace(-0.28, 1, 10):
+        centre = np.array([side * (0.17 + 0.055 * max(share, 0)), -0.2 - 0.22 * share, -0.075])
+        radius = 0.066 * np.sqrt(max(1 - min(share / 0.3, 0) ** 2, 0.0)) + 0.004
+        rows.append(centre + radius * np.stack([np.sin(around), 0.35 * side * np.sin(around) * -1, np.cos(around)], 1))
+    vertices, faces = _grid(np.stack(rows), closed=True)
+    return Piece(vertices, faces, 0, np.zeros(len(vertices)))
+
+
+def _scarf(rest: np.ndarray, thick: float, *, rim: float, closed: bool) -> list[Piece]:
+    """Wrap the head but for the face, and let cloth fall on the shoulders; `rim` is the opening's half angle in radians."""
+    turn = np.arange(40) / 40 * 2 * np.pi
+    share = np.linspace(0, 1, 14)[:, None]
+    lower = rim * np.where(np.cos(turn) < 0, 1 + 0.32 * np.cos(turn) ** 2, 1.0)
+    if not closed:
+        lower = lower * np.where(np.cos(turn) < -0.3, 1.35, 1.0)
+    tilt = lower + (np.pi - 0.02 - lower) * share
+    forward, up = unit(np.array([0.0, 0.12, 1.0])), unit(np.array([0.0, 1.0, -0.12]))
+    across = np.cos(turn)[:, None] * up + np.sin(turn)[:, None] * np.array([1.0, 0, 0])
+    directions = np.cos(tilt)[..., None] * forward + np.sin(tilt)[..., None] * across
+    reach = _reach(rest, directions.reshape(-1, 3), lowest=-0.125).reshape(directions.shape[:2])
+    wobble = 0.004 * noise_at(directions.reshape(-1, 3), 0.35, 5, 2).reshape(reach.shape)
+    vertices, faces = _grid(SKULL + directions * (reach + thick + 0.004 + wobble)[..., None], closed=True)
+    hood = Piece(vertices, np.concatenate([faces, faces[:, ::-1]]), 2, ramp_at(vertices[:, 1], -0.15, -0.07))
+    gap = 0.0 if closed else 0.75
+    around = np.linspace(gap, 2 * np.pi - gap, 40, endpoint=not closed)
+    rows = []
+    for y, wide, deep, middle in ((-0.03, 0.088, 0.1, -0.085), (-0.09, 0.085, 0.088, -0.075), (-0.125, 0.09, 0.085, -0.07), (-0.165, 0.125, 0.1, -0.07),
+                                  (-0.21, 0.185, 0.125, -0.07), (-0.28, 0.205, 0.14, -0.07)):  # fmt: skip
+        if closed and y > -0.08:
+            continue
+        fold = 1 + 0.05 * np.sin(around * 9 + y * 40) + 0.03 * np.sin(around * 17)
+        front = 0.022 * np.clip(np.cos(around), 0, 1) if y < -0.1 else 0.0
+        rows.append(np.stack([np.sin(around) * wide * fold, y - 0.012 * np.cos(around), middle + np.cos(around) * deep * fold - front], 1))
+    vertices, faces = _grid(np.stack(rows), closed=closed)
+    return [hood, Piece(vertices, np.concatenate([faces, faces[:, ::-1]]), 2, ramp_at(vertices[:, 1], -0.16, -0.06))]
