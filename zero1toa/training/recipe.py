@@ -89,14 +89,14 @@ def draw_person(seed: int, head: LinearHead, features: Features) -> Person:
     identity = _draw_identity(rng, head, features, male, ancestry)
     hair_color = _hair_color(rng, ancestry, age)
     hair = draw_hairdo(rng, hair_color, male, age, ancestry)
-    skin = _draw_skin(rng, seed, male, age, ancestry, hair_color)
     made_up = (not male and rng.random() < 0.55) or rng.random() < 0.05
+    skin = _draw_skin(rng, made_up, age, ancestry, hair_color)
     beard = draw_beard(rng, hair_color, male)
     brow = np.clip(np.array(hair_color) * rng.uniform(0.25, 0.9) * (0.6 if age < 0.8 else 1), 0.004, 0.5)
     return Person(
         seed=seed,
         identity=identity,
-        skin=skin if made_up else skin._replace(lip_paint=0.0, liner=skin.liner * 0.25),
+        skin=skin,
         freckled=np.clip(features.flush + 0.3 * (features.places[:, 2] > -0.01) + 0.1, 0, 1),
         eye_shadow=made_up * rng.beta(1, 2),
         blush=made_up * rng.beta(1, 3),
@@ -148,7 +148,7 @@ def _cartoon(rng: np.random.Generator, places: Float[np.ndarray, "V 3"]) -> Floa
     return moved
 
 
-def _draw_skin(rng, seed: int, male: bool, age: float, ancestry: str, hair_color: Color) -> Skin:
+def _draw_skin(rng: np.random.Generator, made_up: bool, age: float, ancestry: str, hair_color: Color) -> Skin:
     """Draw complexion, eyes and mouth."""
     melanin = {"african": rng.uniform(0.6, 2.4), "asian": rng.uniform(0.15, 0.6), "caucasian": rng.uniform(0.03, 0.4),
                "mixed": rng.uniform(0.1, 1.4)}[ancestry]  # fmt: skip
@@ -161,7 +161,7 @@ def _draw_skin(rng, seed: int, male: bool, age: float, ancestry: str, hair_color
     enamel = np.array([0.66, 0.61, 0.50]) * rng.uniform(0.65, 1.2) * (1 - np.array([0.0, 0.06, 0.28]) * rng.beta(1, 2))
     paint = [(0.45, 0.02, 0.03), (0.5, 0.12, 0.14), (0.25, 0.02, 0.06), (0.35, 0.12, 0.08), (0.55, 0.2, 0.2)]
     natural = np.array([0.36, 0.12, 0.11]) * rng.uniform(0.6, 1.3) * np.exp(-min(melanin, 1.5) * np.array([0.45, 0.35, 0.25]))
-    painted = rng.random() < 0.5
+    painted = made_up and rng.random() < 0.7
     return Skin(
         seed=int(rng.integers(1 << 20)),
         melanin=melanin, blood=rng.uniform(0.12, 0.5), mottle=rng.uniform(0.2, 1.3),
@@ -169,8 +169,8 @@ def _draw_skin(rng, seed: int, male: bool, age: float, ancestry: str, hair_color
         pores=rng.uniform(0.2, 1.3), wrinkles=float(age**1.6 * rng.uniform(0.5, 1.3)), folds=float(np.clip(0.25 + age, 0, 1) * rng.random()),
         oil=rng.beta(1.5, 2.5), stubble=tuple(np.clip(np.array(hair_color) * 0.6, 0.01, 0.3)),
         lip_color=tuple(np.array(paint[rng.integers(5)]) * rng.uniform(0.7, 1.2)) if painted else tuple(natural),
-        lip_paint=rng.uniform(0.4, 1.0), lip_gloss=rng.beta(1.2, 2.5),
-        shadow_color=tuple(rng.random(3) * rng.uniform(0.05, 0.5)), liner=rng.beta(1, 1.5),
+        lip_paint=rng.uniform(0.4, 1.0) if painted else 0.0, lip_gloss=rng.beta(1.2, 2.5),
+        shadow_color=tuple(rng.random(3) * rng.uniform(0.05, 0.5)), liner=rng.beta(1, 1.5) * (1.0 if made_up else 0.25),
         iris=tuple(iris * rng.uniform(0.6, 1.5)), iris_radius=rng.uniform(0.0056, 0.0068), pupil_radius=rng.uniform(0.0014, 0.0032),
         sclera=tuple(np.clip(white, 0, 0.8)), veins=rng.beta(1, 2.5),
         teeth=tuple(np.clip(enamel, 0.05, 0.85)), tooth_width=rng.uniform(0.85, 1.2), tooth_gaps=rng.beta(1.2, 1.5),

@@ -85,10 +85,9 @@ def _skin(skin, p, t, albedo, n, turn):
     albedo[0], albedo[1], albedo[2] = red, green, blue
     if lips > 0.0:
         lined = 1 + 0.14 * noise(x / 0.0012, y / 0.006, z / 0.006, seed + 21) + 0.1 * fine
+        paint = 0.62 + 0.38 * skin.lip_paint
         for c in range(3):
-            own = albedo[c] * 0.25 + 0.75 * skin.lip_color[c] if skin.lip_paint == 0.0 else skin.lip_color[c]
-            own = own * (0.35 + 0.65 * skin.lip_paint) + albedo[c] * 0.65 * (1 - skin.lip_paint) * (c == 0 or skin.lip_paint > 0.0)
-            albedo[c] += lips * (own * lined - albedo[c])
+            albedo[c] += lips * ((albedo[c] + paint * (skin.lip_color[c] - albedo[c])) * lined - albedo[c])
     dots = 0.45 + 0.55 * ramp(noise(x / 0.0009, y / 0.0009, z / 0.0009, seed + 3), -0.1, 0.8)
     stubble, scalp = t[A_STUBBLE] * dots * (1 - lips), t[A_SCALP] * (0.75 + 0.25 * dots)
     for c in range(3):
@@ -148,7 +147,7 @@ def _eyeball(skin, p, centre, turn, albedo, n):
     x, y = x * bulge, y * bulge
     for i in range(3):
         n[i] = turn[i, 0] * x + turn[i, 1] * y + turn[i, 2] * z
-    return 5.0, 160.0
+    return 1.6, 220.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)

@@ -100,7 +100,7 @@ def dress(wardrobe: Wardrobe, rest: Float[np.ndarray, "V 3"], hair_thickness: fl
         case "turtle":
             pieces.append(_tube(rest, ((-0.105, 0.006), (-0.125, 0.008), (-0.15, 0.009), (-0.185, 0.02)), 0))
         case "hood":
-            pieces.append(_tube(rest, ((-0.118, 0.034), (-0.135, 0.05), (-0.165, 0.055), (-0.2, 0.035)), 1))
+            pieces.append(_tube(rest, ((-0.122, 0.022), (-0.135, 0.036), (-0.165, 0.044), (-0.205, 0.03)), 1))
         case "shirt":
             pieces.append(_tube(rest, ((-0.118, 0.006), (-0.14, 0.012), (-0.172, 0.03)), 1, gap=0.32))
         case _:
@@ -265,8 +265,8 @@ def _sleeve(side: int) -> Piece:
     around = np.arange(20) / 20 * 2 * np.pi
     rows = []
     for share in np.linspace(-0.28, 1, 10):
-        centre = np.array([side * (0.17 + 0.055 * max(share, 0)), -0.2 - 0.22 * share, -0.075])
-        radius = 0.066 * np.sqrt(max(1 - min(share / 0.3, 0) ** 2, 0.0)) + 0.004
+        centre = np.array([side * (0.172 + 0.045 * max(share, 0)), -0.222 - 0.22 * share, -0.08])
+        radius = 0.056 * np.sqrt(max(1 - min(share / 0.3, 0) ** 2, 0.0)) + 0.003
         rows.append(centre + radius * np.stack([np.sin(around), 0.35 * side * np.sin(around) * -1, np.cos(around)], 1))
     vertices, faces = _grid(np.stack(rows), closed=True)
     return Piece(vertices, faces, 0, np.zeros(len(vertices)))
@@ -276,9 +276,10 @@ def _scarf(rest: np.ndarray, thick: float, *, rim: float, closed: bool) -> list[
     """Wrap the head but for the face, and let cloth fall on the shoulders; `rim` is the opening's half angle in radians."""
     turn = np.arange(40) / 40 * 2 * np.pi
     share = np.linspace(0, 1, 14)[:, None]
-    lower = rim * np.where(np.cos(turn) < 0, 1 + 0.32 * np.cos(turn) ** 2, 1.0)
+    height = np.cos(turn)
+    lower = rim * np.where(height < 0, 1 + 0.3 * height**2, 1 - 0.38 * height**2)
     if not closed:
-        lower = lower * np.where(np.cos(turn) < -0.3, 1.35, 1.0)
+        lower = lower * np.where(height < -0.3, 1.35, 1.0)
     tilt = lower + (np.pi - 0.02 - lower) * share
     forward, up = unit(np.array([0.0, 0.12, 1.0])), unit(np.array([0.0, 1.0, -0.12]))
     across = np.cos(turn)[:, None] * up + np.sin(turn)[:, None] * np.array([1.0, 0, 0])
