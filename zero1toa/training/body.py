@@ -145,7 +145,7 @@ class Body:
         scalp = self.features.part == PARTS.index("scalp")
         turn, shift = _rigid(self.rest[scalp], bare[scalp])
         worn = [_follow(piece.vertices, piece.follows_head, turn, shift) for piece in self.pieces]
-        vertices = np.concatenate([bare + self.cloth_offset * own_normals, *worn])
+        vertices = np.concatenate([self._drawn(bare, own_normals, turn), *worn])
         normals = vertex_normals(torch.from_numpy(vertices), torch.from_numpy(self.faces)).numpy()
         eyes = self.eye_rows()
         turns = np.stack([turn, *(_rigid(self.features.places[rows], bare[rows])[0] for rows in eyes)])
@@ -156,6 +156,18 @@ class Body:
         attributes[:count, COLUMNS.index("forehead")] += self.features.forehead * pressed * 2.2
         threads = self._threads(bare, marks, turn, shift, np.stack([bare[rows].mean(0) for rows in eyes]))
         return Posed(vertices, normals, threads, self.lenses @ turn.T + shift, turns, attributes)
+
+    def _drawn(self, bare: np.ndarray, normals: np.ndarray, turn: np.ndarray) -> Float[np.ndarray, "V 3"]:
+        """Give the model's vertices as they are drawn: cloth stands off, teeth stay clear of lips and narrow chins."""
+        drawn = bare + self.cloth_offset * normals
+        teeth = self.features.part == PARTS.index("teeth")
+        middle = drawn[teeth].mean(0) - 0.012 * turn[:, 2]
+        away = (drawn[teeth] - middle) @ turn
+        drawn[teeth] = middle + (away * [0.88, 1.0, 0.93]) @ turn.T
+        # The model's throat is long enough to come through the nape.
+        throat = (self.features.part == PARTS.index("mouth")) * np.maximum(-0.07 - self.features.places[:, 2], 0)
+        drawn += 0.75 * throat[:, None] * turn[:, 2]
+        return drawn
 
     def _threads(self, bare, marks, turn, shift, eyes) -> Threads:
         """Pose hair with the head, its lower part with the bust; jewellery with what it hangs on."""

@@ -27,6 +27,7 @@ from zero1toa.training.looks import damage, draw_background, draw_grade, draw_sc
 from zero1toa.training.misfit import Fit, misfit
 from zero1toa.training.picture import Picture, develop, exposure_gain, take_picture
 from zero1toa.training.recipe import Person, draw_person
+from zero1toa.training.surface import CLOTH
 from zero1toa.types import Camera, HeadState, Reference
 
 # How far behind what the photo shows a point may lie and still be seen there, in metres: skin; folds, which lie close to
@@ -173,7 +174,9 @@ def seen_in_photo(
     toward = eye - places[mesh]
     normal = (posed.normals[corners] * weights).sum(1)
     cosine = (normal * toward).sum(-1) / np.maximum(np.linalg.norm(toward, axis=-1) * np.linalg.norm(normal, axis=-1), 1e-9)
-    visible[mesh] &= cosine > GRAZING
+    # Worn things are sheets: they are seen from either side.
+    sheet = body.material[picture.face[mesh]] >= CLOTH
+    visible[mesh] &= np.where(sheet, np.abs(cosine), cosine) > GRAZING
     return np.where(label > 0, visible, True).astype(np.float64)
 
 

@@ -151,7 +151,7 @@ def _towards(color: Tensor, truth: Tensor, share: float, rng: np.random.Generato
 def _disagree(color: Tensor, alpha: Tensor, amount: float, rng: np.random.Generator) -> Tensor:
     """Tint patches differently from frame to frame, as views do that were painted one by one."""
     frames, height, width = color.shape[:3]
-    tint = rng.normal(size=(3, 3, 5, 5)) * 0.16 * amount
+    tint = rng.normal(size=(3, 3, 5, 5)) * 0.09 * amount
     course = np.stack([np.cos(np.linspace(0, np.pi * k, frames) + rng.uniform(0, 6)) for k in (0.5, 1, 2)], 1)
     coarse = np.einsum("tk,kcyx->tcyx", course, tint) + rng.normal(size=(frames, 3, 1, 1)) * 0.02 * amount
     fine = interpolate(torch.from_numpy(coarse).float(), (height, width), mode="bicubic", align_corners=False)

@@ -80,7 +80,7 @@ def facial_threads(
     ink = np.clip(np.array(person.brow_color) * 0.4, 0.004, 0.05)
     if person.lashes > 0.1:
         lashes = np.concatenate([_lashes(hair, person, marks, turn, eyes, eye) for eye in (0, 1)])
-        parts.append(lines(lashes, ink, 0.00016 + 0.00012 * person.lashes, label=HAIR_LABEL, opacity=0.75, gloss=0.1))
+        parts.append(lines(lashes, ink, 0.0001 + 0.0001 * person.lashes, label=HAIR_LABEL, opacity=0.75, gloss=0.1))
     if hair.brow_at.shape[1]:
         brows = np.concatenate([_brows(hair, person, marks, turn, side) for side in (0, 1)])
         parts.append(lines(brows, np.array(person.brow_color), 0.00032, label=HAIR_LABEL, opacity=0.7, gloss=0.15))
@@ -112,7 +112,7 @@ def _lashes(hair, person, marks, turn, eyes, eye: int) -> np.ndarray:
         out = unit(root - eyes[eye])
         temple = right * (-1 if eye == 0 else 1)
         stray = hair.lash_stray[eye, lower]
-        length = person.lashes * (0.0042 if lower else 0.0085) * (0.6 + 0.5 * at) * (0.8 + 0.15 * stray[:, 0])
+        length = person.lashes * (0.003 if lower else 0.0065) * (0.6 + 0.5 * at) * (0.8 + 0.15 * stray[:, 0])
         s = np.linspace(0, 1, STEPS)[None, :, None]
         away = unit(0.75 * out + 0.35 * forward + 0.35 * temple * (at - 0.35)[:, None] + 0.12 * stray)
         curl = up * (-0.25 if lower else 0.75)

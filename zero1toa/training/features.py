@@ -66,7 +66,7 @@ def find_features(head: LinearHead) -> Features:
         flush=flush, under_eyes=blobs((145, 374), 0.008, -0.006),
         lids=np.clip(lids + blobs((159, 386), 0.009, 0.004), 0, 1),
         liner=np.exp(-((to_rim / 0.0014) ** 2)) * (part == PARTS.index("eyelids")),
-        beard=_beard(x, y, z) * skin, moustache=_moustache(x, y) * skin,
+        beard=_beard(x, y, z) * skin, moustache=_moustache(x, y) * skin * (z > 0),
         forehead=forehead, creases=np.clip(crow + 0.35 * ramp_at(z, -0.02, 0.0), 0, 1) * (1 - forehead),
         below_neckline=(-0.196 - 0.5 * z - y) / 1.12,
     )  # fmt: skip

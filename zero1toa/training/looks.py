@@ -100,7 +100,10 @@ def draw_background(rng: np.random.Generator, size: int) -> Float[np.ndarray, "H
     import cv2
 
     kind = rng.choice(["plain", "gradient", "blobs", "leaves", "lights", "stripes"], p=[0.2, 0.2, 0.25, 0.15, 0.1, 0.1])
+    # Walls and landscapes are muted; a green screen is not.
     first, second = rng.random(3) ** rng.uniform(0.5, 2.5), rng.random(3) ** rng.uniform(0.5, 2.5)
+    muted = rng.choice([0.0, rng.uniform(0.5, 0.95)], p=[0.25, 0.75])
+    first, second = (color + muted * (color.mean() - color) for color in (first, second))
     y, x = np.mgrid[0:96, 0:96] / 96
     places = np.stack([x.ravel(), y.ravel(), np.full(x.size, 0.3)], 1)
     seed = int(rng.integers(1 << 30))
@@ -137,11 +140,13 @@ def damage(image: Float[np.ndarray, "H W 3"], rng: np.random.Generator, amount: 
     if often(0.35):
         image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 1.8)) * size / 512)
     if often(0.08):
-        kernel = np.zeros((9, 9), np.float32)
-        cv2.line(kernel, (int(rng.integers(9)), 0), (int(rng.integers(9)), 8), 1.0)
+        reach = max(3, round(9 * size / 512))
+        kernel = np.zeros((reach, reach), np.float32)
+        cv2.line(kernel, (int(rng.integers(reach)), 0), (int(rng.integers(reach)), reach - 1), 1.0)
         image = cv2.filter2D(image, -1, kernel / kernel.sum())
     if often(0.3):
-        small = int(size * rng.uniform(0.3, 0.9))
+        # Faces narrower than 64 pixels are refused, a third of the crop.
+        small = int(size * (0.4 + 0.55 * rng.random() ** 0.6))
         image = cv2.resize(cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA), (size, size), interpolation=int(rng.choice([1, 2])))
     if often(0.2):
         soft = cv2.GaussianBlur(image, (0, 0), 1.5)

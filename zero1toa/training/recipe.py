@@ -109,7 +109,7 @@ def draw_person(seed: int, head: LinearHead, features: Features) -> Person:
         beard=beard,
         wardrobe=draw_wardrobe(rng, male, hair.kind),
         light=draw_light(rng),
-        exposure=float(np.clip(rng.normal(0.56, 0.13) - 0.12 * min(skin.melanin, 1.6), 0.14, 0.85)),
+        exposure=float(np.clip(rng.normal(0.62, 0.11) - 0.13 * min(skin.melanin, 1.6), 0.16, 0.85)),
         contrast=float(np.exp(0.16 * rng.normal())),
         mouth_light=rng.beta(1.1, 1.6),
     )
@@ -160,7 +160,9 @@ def _draw_skin(rng: np.random.Generator, made_up: bool, age: float, ancestry: st
     white = np.array([0.60, 0.57, 0.54]) * rng.uniform(0.75, 1.15) * (1 - np.array([0, 0.03, 0.08]) * rng.random())
     enamel = np.array([0.66, 0.61, 0.50]) * rng.uniform(0.65, 1.2) * (1 - np.array([0.0, 0.06, 0.28]) * rng.beta(1, 2))
     paint = [(0.45, 0.02, 0.03), (0.5, 0.12, 0.14), (0.25, 0.02, 0.06), (0.35, 0.12, 0.08), (0.55, 0.2, 0.2)]
-    natural = np.array([0.36, 0.12, 0.11]) * rng.uniform(0.6, 1.3) * np.exp(-min(melanin, 1.5) * np.array([0.45, 0.35, 0.25]))
+    # Lips without paint: the skin's own colour, with blood nearer to the surface.
+    bare = np.array([0.9, 0.8, 0.74]) * np.exp(-melanin * np.array([0.85, 1.38, 1.95]))
+    natural = bare * np.array([0.62, 0.30, 0.34]) * rng.uniform(0.65, 1.1) + np.array([0.05, 0.012, 0.014]) * rng.random()
     painted = made_up and rng.random() < 0.7
     return Skin(
         seed=int(rng.integers(1 << 20)),

@@ -75,9 +75,12 @@ def _skin(skin, p, t, albedo, n, turn):
     blood = skin.blood * t[A_BLOOD] * (1 + skin.mottle * (0.35 * mottle + 0.12 * fine))
     melanin = skin.melanin * t[A_MELANIN] * (1 + skin.mottle * (0.1 * mottle + 0.05 * fine))
     if skin.freckles > 0.0:
-        melanin += skin.freckles * 0.3 * t[A_FRECKLED] * ramp(noise(x / 0.0028, y / 0.0028, z / 0.0028, seed + 77), 0.45, 0.8)
+        # Askew, so that the noise's grid does not show.
+        spots = fractal((0.8 * x + 0.6 * y) / 0.003, (0.64 * y - 0.48 * x + 0.6 * z) / 0.003, (0.8 * z + 0.3 * x) / 0.003, 2, seed + 77)
+        melanin += skin.freckles * 0.35 * t[A_FRECKLED] * ramp(spots, 0.3, 0.6)
     if skin.moles > 0.0:
-        melanin += 1.2 * skin.moles * ramp(noise(x / 0.006, y / 0.006, z / 0.006, seed + 99), 0.88, 0.93)
+        spots = noise((0.8 * x + 0.6 * y) / 0.005, (0.64 * y - 0.48 * x + 0.6 * z) / 0.005, (0.8 * z + 0.3 * x) / 0.005, seed + 99)
+        melanin += 1.2 * skin.moles * ramp(spots, 0.86, 0.93)
     blood, melanin = max(blood, 0.0), max(melanin, 0.0)
     red = 0.90 * math.exp(-0.85 * melanin - 0.14 * blood)
     green = 0.80 * math.exp(-1.38 * melanin - 0.92 * blood)
@@ -108,9 +111,9 @@ def _skin(skin, p, t, albedo, n, turn):
         gx, gy, gz = slope(x / 0.011, y / 0.0042, z / 0.009, seed + 12)
         sign = -1.0 if value > 0 else 1.0
         near = math.exp(-abs(value) * 5)
-        _tilt(n, gx * 0.4, gy, gz * 0.4, 0.5 * sign * wrinkles * near, turn)
+        _tilt(n, gx * 0.4, gy, gz * 0.4, 0.3 * sign * wrinkles * near, turn)
         for c in range(3):
-            albedo[c] *= 1 - 0.2 * min(wrinkles, 1.0) * near
+            albedo[c] *= 1 - 0.08 * min(wrinkles, 1.0) * near
     if t[A_FOREHEAD] > 0.02:
         wave = y + 0.004 * noise(x / 0.03, 0.0, 3.0, seed) + 0.0008 * fine
         line = math.sin(wave * 2 * math.pi / 0.0085)
@@ -147,7 +150,7 @@ def _eyeball(skin, p, centre, turn, albedo, n):
     x, y = x * bulge, y * bulge
     for i in range(3):
         n[i] = turn[i, 0] * x + turn[i, 1] * y + turn[i, 2] * z
-    return 1.6, 220.0
+    return 3.0, 240.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
@@ -244,6 +247,9 @@ def shade(scene, skin, face, weights, mouth_light, out):
         s = 1.0 / math.sqrt(vx * vx + vy * vy + vz * vz)
         vx, vy, vz = vx * s, vy * s, vz * s
         material = scene.material[f]
+        if material >= CLOTH and n[0] * vx + n[1] * vy + n[2] * vz < 0:
+            # Cloth has no inside: its wrong side is lit as the right one is.
+            n[0], n[1], n[2] = -n[0], -n[1], -n[2]
         smooth[:] = n
         if material >= CLOTH or t[A_CLOTH] > 0.0:
             row = max(material - CLOTH, 0)
@@ -271,7 +277,7 @@ def shade(scene, skin, face, weights, mouth_light, out):
             diffuse = max(diffuse + tilt, 0.15 * diffuse)
             diffuse = max(diffuse, lift * 0.75 * scene.above[k])
             rim = 0.04 * (1 - facing) ** 4 * sky * scene.above[k]
-            wet = 0.05 * gloss * scene.above[k] * sky * (0.3 + 0.7 * max(n[1], 0.0)) * (sharp > 39)
+            wet = 0.03 * min(gloss, 1.6) * scene.above[k] * sky * (0.3 + 0.7 * max(n[1], 0.0)) * (sharp > 39)
             out[i, k] = albedo[k] * diffuse + rim + wet
         for j in range(len(scene.sizes)):
             dx, dy, dz = scene.directions[j, 0], scene.directions[j, 1], scene.directions[j, 2]
@@ -282,7 +288,7 @@ def shade(scene, skin, face, weights, mouth_light, out):
             s = 1.0 / max(math.sqrt(hx * hx + hy * hy + hz * hz), 1e-6)
             half = max((n[0] * hx + n[1] * hy + n[2] * hz) * s, 0.0)
             # A large lamp blurs its own highlight.
-            power = 1.0 / (1.0 / sharp + 0.25 * scene.sizes[j] ** 2)
+            power = 1.0 / (1.0 / sharp + (0.07 if material == EYES else 0.25) * scene.sizes[j] ** 2)
             grazing = 0.04 + 0.96 * (1 - max((vx * hx + vy * hy + vz * hz) * s, 0.0)) ** 5
             lobe = gloss * grazing * (power + 8) / 25 * half**power * min(4 * lit, 1.0)
             lobe *= _at(scene.lamps, a, b, c, w, j)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.ndimage import gaussian_filter1d
 
 from zero1toa.training.noise import noise_at, ramp_at, unit
 from zero1toa.training.threads import Threads, lines
@@ -160,7 +161,7 @@ def necklace(wardrobe: Wardrobe, rest: Float[np.ndarray, "V 3"]) -> list[Threads
     angle = np.linspace(-1.9, 1.9, 60)
     ring = np.stack([0.068 * np.sin(angle), -0.178 + 0.03 * (1 - np.cos(angle * 0.8)) - 0.02 * np.cos(angle), -0.06 + 0.075 * np.cos(angle)], 1)
     near = [rest[((rest - point) ** 2).sum(1).argmin()] for point in ring]
-    chain = 0.3 * ring + 0.7 * np.array(near) + [0, 0, 0.004]
+    chain = gaussian_filter1d(0.3 * ring + 0.7 * np.array(near), 4, axis=0, mode="nearest") + [0, 0, 0.006]
     return [lines(chain[None], np.array(wardrobe.jewel), 0.0011, label=THREAD_LABEL, gloss=5.0)]
 
 
@@ -195,7 +196,7 @@ def _frames(wardrobe: Wardrobe, marks: np.ndarray, eyes: np.ndarray) -> list[Thr
 
 
 def _grid(points: Float[np.ndarray, "R C 3"], *, closed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Make a mesh of rows of points; `closed` joins the last column to the first."""
+    """Make a mesh of rows of points that go down while columns go from front to the subject's left; `closed` joins the last column to the first."""
     rows, columns = points.shape[:2]
     index = np.arange(rows * columns).reshape(rows, columns)
     if closed:
@@ -231,7 +232,7 @@ def _dome(rest: np.ndarray, thick: float, *, front: float, back: float, crown: f
     puffed = crown * np.clip(directions[..., 1], 0, 1) ** 2 * 1.5
     points = SKULL + directions * (reach + thick + puffed)[..., None]
     vertices, faces = _grid(points, closed=True)
-    return Piece(vertices, faces[:, ::-1], 2, np.ones(len(vertices)))
+    return Piece(vertices, faces, 2, np.ones(len(vertices)))
 
 
 def _brim(rest: np.ndarray, thick: float, *, front: float, back: float, reach: float, all_round: bool) -> Piece:
@@ -242,7 +243,7 @@ def _brim(rest: np.ndarray, thick: float, *, front: float, back: float, reach: f
     out = unit(rim * [1, 0, 1]) + np.array([0, -0.22, 0])
     points = np.stack([start + out * (wide * share)[:, None] for share in np.linspace(0, 1, 5)])
     vertices, faces = _grid(points, closed=True)
-    return Piece(vertices, np.concatenate([faces, faces[:, ::-1]]), 2, np.ones(len(vertices)))
+    return Piece(vertices, faces, 2, np.ones(len(vertices)))
 
 
 def _tube(rest: np.ndarray, levels: tuple[tuple[float, float], ...], fabric: int, gap: float = 0.0) -> Piece:
@@ -257,7 +258,7 @@ def _tube(rest: np.ndarray, levels: tuple[tuple[float, float], ...], fabric: int
         rows.append(np.stack([np.sin(around) * (half[0] + off), np.full_like(around, y), middle + np.cos(around) * (deep + off)], 1))
         rows[-1][:, 1] -= 0.02 * np.cos(around) + 0.006
     vertices, faces = _grid(np.stack(rows), closed=gap == 0)
-    return Piece(vertices, np.concatenate([faces, faces[:, ::-1]]), fabric, ramp_at(vertices[:, 1], -0.17, -0.08) * 0.6)
+    return Piece(vertices, faces, fabric, ramp_at(vertices[:, 1], -0.17, -0.08) * 0.6)
 
 
 def _sleeve(side: int) -> Piece:
@@ -265,8 +266,9 @@ def _sleeve(side: int) -> Piece:
     around = np.arange(20) / 20 * 2 * np.pi
     rows = []
     for share in np.linspace(-0.28, 1, 10):
-        centre = np.array([side * (0.172 + 0.045 * max(share, 0)), -0.222 - 0.22 * share, -0.08])
-        radius = 0.056 * np.sqrt(max(1 - min(share / 0.3, 0) ** 2, 0.0)) + 0.003
+        # The model's own armhole lies around (0.222, -0.265, -0.1), 5 cm wide to each side.
+        centre = np.array([side * (0.207 + 0.05 * share), -0.258 - 0.2 * max(share, 0) - 0.03 * min(share, 0), -0.1])
+        radius = 0.05 * np.sqrt(max(1 - min(share / 0.3, 0) ** 2, 0.0)) + 0.003
         rows.append(centre + radius * np.stack([np.sin(around), 0.35 * side * np.sin(around) * -1, np.cos(around)], 1))
     vertices, faces = _grid(np.stack(rows), closed=True)
     return Piece(vertices, faces, 0, np.zeros(len(vertices)))
@@ -287,11 +289,11 @@ def _scarf(rest: np.ndarray, thick: float, *, rim: float, closed: bool) -> list[
     reach = _reach(rest, directions.reshape(-1, 3), lowest=-0.125).reshape(directions.shape[:2])
     wobble = 0.004 * noise_at(directions.reshape(-1, 3), 0.35, 5, 2).reshape(reach.shape)
     vertices, faces = _grid(SKULL + directions * (reach + thick + 0.004 + wobble)[..., None], closed=True)
-    hood = Piece(vertices, np.concatenate([faces, faces[:, ::-1]]), 2, ramp_at(vertices[:, 1], -0.15, -0.07))
+    hood = Piece(vertices, faces[:, ::-1], 2, ramp_at(vertices[:, 1], -0.15, -0.07))
     gap = 0.0 if closed else 0.75
     around = np.linspace(gap, 2 * np.pi - gap, 40, endpoint=not closed)
     rows = []
-    for y, wide, deep, middle in ((-0.03, 0.088, 0.1, -0.085), (-0.09, 0.085, 0.088, -0.075), (-0.125, 0.09, 0.085, -0.07), (-0.165, 0.125, 0.1, -0.07),
+    for y, wide, deep, middle in ((0.02, 0.094, 0.108, -0.085), (-0.03, 0.094, 0.105, -0.085), (-0.09, 0.09, 0.092, -0.075), (-0.125, 0.09, 0.085, -0.07), (-0.165, 0.125, 0.1, -0.07),
                                   (-0.21, 0.185, 0.125, -0.07), (-0.28, 0.205, 0.14, -0.07)):  # fmt: skip
         if closed and y > -0.08:
             continue
@@ -299,4 +301,4 @@ def _scarf(rest: np.ndarray, thick: float, *, rim: float, closed: bool) -> list[
         front = 0.022 * np.clip(np.cos(around), 0, 1) if y < -0.1 else 0.0
         rows.append(np.stack([np.sin(around) * wide * fold, y - 0.012 * np.cos(around), middle + np.cos(around) * deep * fold - front], 1))
     vertices, faces = _grid(np.stack(rows), closed=closed)
-    return [hood, Piece(vertices, np.concatenate([faces, faces[:, ::-1]]), 2, ramp_at(vertices[:, 1], -0.16, -0.06))]
+    return [hood, Piece(vertices, faces, 2, ramp_at(vertices[:, 1], -0.16, -0.06))]
