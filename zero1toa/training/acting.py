@@ -1,4 +1,4 @@
-"""What people do before the camera: every ARKit action in natural and extreme mixtures, glances, turns, and the cameras that watch."""
+"""What people do before the camera: every ARKit action in natural and extreme mixtures, glances, turns; and the cameras."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FACE_WIDTH, TARGET = 0.14, (0.0, -0.03, -0.06)
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """One photo and one clip of the same person: states and cameras; `path` is the clip's yaw and pitch from the photo's view, degrees."""
+    """One photo and one clip of a person; `path` is the clip's yaw and pitch from the photo's view, degrees."""
 
     kind: str
     photo_state: HeadState
@@ -60,8 +60,9 @@ def _photo_camera(rng: np.random.Generator, yaw: float, size: int) -> Camera:
     """Stand before a face as photographers do: near or far, not quite centred, not quite level."""
     width = FACE_WIDTH * float(np.clip(rng.normal(2.9, 0.35), 2.0, 3.8))
     distance = float(np.exp(rng.uniform(math.log(0.45), math.log(2.5))))
+    pitch = float(np.clip(rng.normal() * 6, -18, 18))
     camera = orbit_camera(
-        torch.tensor([yaw]), torch.tensor([float(np.clip(rng.normal() * 6, -18, 18))]), target=torch.tensor(TARGET) + torch.tensor([0.0, -0.012, 0.0]),
+        torch.tensor([yaw]), torch.tensor([pitch]), target=torch.tensor(TARGET) - torch.tensor([0.0, 0.012, 0.0]),
         distance=distance, focal=size * distance / width, width=size, height=size,
     )  # fmt: skip
     roll = math.radians(float(rng.normal() * 4))
@@ -82,7 +83,13 @@ def _photo_state(rng: np.random.Generator, generator: torch.Generator) -> HeadSt
         return state
     if kind < 0.75:
         smile = rng.beta(1.5, 1.5)
-        shares = {"mouthSmile": 1.0, "cheekSquint": 0.5, "mouthUpperUp": 0.5 * rng.random(), "jawOpen": 0.25 * rng.random(), "mouthDimple": 0.3}
+        shares = {
+            "mouthSmile": 1.0,
+            "cheekSquint": 0.5,
+            "mouthUpperUp": 0.5 * rng.random(),
+            "jawOpen": 0.25 * rng.random(),
+            "mouthDimple": 0.3,
+        }
         return _from_weights({name: share * smile for name, share in shares.items()}, rng)
     if kind < 0.9:
         return _performance(rng, 16, generator, rng.uniform(0.3, 0.8))[6:7]
@@ -117,7 +124,7 @@ def _mixture(rng: np.random.Generator, frames: int) -> HeadState:
     rows = np.zeros((keys + 1, len(CHANNELS)))
     for row in rows:
         strength = rng.choice([0.5, 1.0], p=[0.6, 0.4])
-        for index in rng.choice(len(ARKIT_NAMES), int(rng.integers(1, 9)), replace=False):
+        for index in rng.choice(len(ARKIT_NAMES), int(rng.integers(1, 10)), replace=False):
             name, value = ARKIT_NAMES[index], strength * rng.random() ** 0.7
             row[index] = value
             twin = name.replace("Left", "Right") if name.endswith("Left") else name.replace("Right", "Left")

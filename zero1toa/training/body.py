@@ -12,12 +12,13 @@ from zero1toa.geometry.mesh import face_areas, vertex_normals
 from zero1toa.head.linear import LinearHead
 from zero1toa.training.facial_hair import HAIR_LABEL, FacialHair, facial_threads, grow_facial_hair
 from zero1toa.training.features import Features, hairline
-from zero1toa.training.hairstyle import Strands, grow
+from zero1toa.training.growth import Strands, grow
+from zero1toa.training.jewellery import lens_outline, necklace, worn_threads
 from zero1toa.training.noise import noise_at, ramp_at, unit
 from zero1toa.training.recipe import Person
 from zero1toa.training.surface import CLOTH, COLUMNS
 from zero1toa.training.threads import Threads, joined, lines
-from zero1toa.training.wardrobe import Piece, dress, lens_outline, necklace, worn_threads
+from zero1toa.training.wardrobe import Piece, dress
 from zero1toa.types import PARTS, HeadState
 
 # Hats under which big hair is pressed flat, and those that hide it.
@@ -27,7 +28,7 @@ OUTSIDE = tuple(PARTS.index(name) for name in ("skin", "scalp", "lips", "eyelids
 
 @dataclass(frozen=True, slots=True)
 class Posed:
-    """One frame of a person: all vertices, normals, threads, lenses, how head and eyeballs are turned, and vertex attributes."""
+    """One frame of a person: vertices, normals, threads, lenses, how head and eyeballs are turned, and vertex attributes."""
 
     vertices: Float[np.ndarray, "U 3"]
     normals: Float[np.ndarray, "U 3"]
@@ -95,14 +96,18 @@ class Body:
         if not style.guides:
             return None
         if flat:
-            style = replace(style, thickness=min(style.thickness, 0.005), lift=0.08, fringe=0.0, gravity=max(style.gravity, 0.35))
+            style = replace(
+                style, thickness=min(style.thickness, 0.005), lift=0.08, fringe=0.0, gravity=max(style.gravity, 0.35)
+            )
             if style.kind in ("afro", "curly", "spiky"):
                 style = replace(style, length=min(style.length, 0.03))
         own = self.head.surface.faces.numpy()
         parts = [PARTS.index("scalp"), PARTS.index("skin")]
         growing = np.flatnonzero(np.isin(self.head.surface.parts.numpy(), parts))
         corners = self.rest[own[growing]]
-        density = hairline(self.features.places[own[growing]].mean(1), recession=style.recession, low=style.low, seed=self.person.seed % 999)
+        density = hairline(
+            self.features.places[own[growing]].mean(1), recession=style.recession, low=style.low, seed=self.person.seed % 999
+        )
         area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) * (density + 1e-9)
         chosen = growing[rng.choice(len(growing), style.guides, p=area / area.sum())]
         weights = rng.dirichlet((1, 1, 1), style.guides)[..., None]
@@ -177,7 +182,15 @@ class Body:
             hold = ramp_at(points[..., 1], -0.24, -0.09)
             moved = _follow(points.reshape(-1, 3), hold.reshape(-1), turn, shift).reshape(points.shape)
             parts.append(
-                lines(moved, self.hair.colors, self.hair.radius, label=HAIR_LABEL, open=self.hair.open, opacity=0.8, gloss=self.person.hair.gloss)
+                lines(
+                    moved,
+                    self.hair.colors,
+                    self.hair.radius,
+                    label=HAIR_LABEL,
+                    open=self.hair.open,
+                    opacity=0.8,
+                    gloss=self.person.hair.gloss,
+                )
             )
         for thread in self.worn:
             parts.append(replace(thread, points=(thread.points @ turn.T + shift).astype(np.float32)))

@@ -28,7 +28,7 @@ from zero1toa.training.misfit import Fit, misfit
 from zero1toa.training.picture import Picture, develop, exposure_gain, take_picture
 from zero1toa.training.recipe import Person, draw_person
 from zero1toa.training.surface import CLOTH
-from zero1toa.types import Camera, HeadState, Reference
+from zero1toa.types import Camera, Reference
 
 # How far behind what the photo shows a point may lie and still be seen there, in metres: skin; folds, which lie close to
 # each other; hair, which is loose. Cosine to the view below which skin is not seen well enough to copy.
@@ -145,12 +145,12 @@ def _shoot(body: Body, take: Take, config: ClipConfig) -> _Shot:
         hidden.append(pool(unseen * picture.alpha))
         parts.append(picture.label[::n, ::n])
     as_tensor = lambda values: torch.from_numpy(np.stack(values)).float()
-    return _Shot(photo, np.stack(light), as_tensor(alpha), torch.from_numpy(np.stack(parts).astype(np.uint8)), as_tensor(hidden))
+    return _Shot(
+        photo, np.stack(light), as_tensor(alpha), torch.from_numpy(np.stack(parts).astype(np.uint8)), as_tensor(hidden)
+    )
 
 
-def seen_in_photo(
-    body: Body, picture: Picture, photo: Picture, posed: Posed, camera: Camera
-) -> Float[np.ndarray, "H W"]:
+def seen_in_photo(body: Body, picture: Picture, photo: Picture, posed: Posed, camera: Camera) -> Float[np.ndarray, "H W"]:
     """Say for every pixel of a picture whether the photo sees the same point of the person; 1 where nobody is."""
     from scipy.ndimage import maximum_filter
 
@@ -234,7 +234,8 @@ def _request(
     posed = vertices(fit.states)
     blank = torch.zeros(config.frames, config.size, config.size)
     request = ClipRequest(
-        frames=blank[..., None].expand(-1, -1, -1, 3), alpha=blank, depth=blank, landmarks=project(head.landmarks(posed), cameras),
+        frames=blank[..., None].expand(-1, -1, -1, 3), alpha=blank, depth=blank,
+        landmarks=project(head.landmarks(posed), cameras),
         cameras=cameras, vertices=posed, reference=reference, background=background, strength=1.0, generator=torch.Generator(),
     )  # fmt: skip
     return request, PhotoSurface(reference)

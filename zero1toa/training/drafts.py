@@ -161,4 +161,6 @@ def _disagree(color: Tensor, alpha: Tensor, amount: float, rng: np.random.Genera
 def _blurred(pictures: Tensor, sigma: float) -> Tensor:
     import cv2
 
-    return torch.stack([torch.from_numpy(cv2.GaussianBlur(picture.numpy(), (0, 0), max(float(sigma), 0.1))) for picture in pictures])
+    return torch.stack(
+        [torch.from_numpy(cv2.GaussianBlur(picture.numpy(), (0, 0), max(float(sigma), 0.1))) for picture in pictures]
+    )

@@ -60,7 +60,7 @@ def _beard(person: Person, head: LinearHead, features: Features, rng) -> tuple[n
     count = beard.count if density.sum() > 0 and beard.kind != "none" else 0
     chosen = rng.choice(len(faces), count, p=density / density.sum()) if count else np.zeros(0, int)
     weights = rng.dirichlet((1, 1, 1), count) if count else np.zeros((0, 3))
-    origin, rotation, _ = (part.double().numpy() for part in face_frames(head.template, head.surface.faces))
+    rotation = face_frames(head.template, head.surface.faces)[1].double().numpy()
     normal = rotation[chosen][:, :, 2]
     side = np.sign(corners[chosen].mean(1)[:, 0])[:, None] if count else np.zeros((0, 1))
     way = unit(0.6 * normal + [0, -0.9, 0.1] + side * [0.25, 0, 0] + 0.35 * rng.normal(size=(count, 3)))

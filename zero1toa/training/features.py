@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -48,7 +49,7 @@ def find_features(head: LinearHead) -> Features:
     part = np.zeros(len(places), np.int64)
     part[faces.ravel()] = parts.repeat(3)
     x, y, z = np.abs(places[:, 0]), places[:, 1], places[:, 2]
-    blobs = lambda rows, size, up=0.0: sum(_blob(places, marks[row] + [0, up, 0], size) for row in rows)
+    blobs = lambda rows, size, up=0.0: np.sum([_blob(places, marks[row] + [0, up, 0], size) for row in rows], 0)
     lips = np.where(part == PARTS.index("lips"), 1.0, 0.0)
     lips = _softened(lips, faces, rounds=1)
     lips = np.where(part == PARTS.index("mouth"), np.maximum(lips, ramp_at(z, 0.012, 0.02)), lips)
@@ -72,7 +73,9 @@ def find_features(head: LinearHead) -> Features:
     )  # fmt: skip
 
 
-def hairline(places: Float[np.ndarray, "P 3"], *, recession: float = 0.0, low: float = 0.0, seed: int = 3) -> Float[np.ndarray, "P"]:
+def hairline(
+    places: Float[np.ndarray, "P 3"], *, recession: float = 0.0, low: float = 0.0, seed: int = 3
+) -> Float[np.ndarray, "P"]:
     """Say from 0 to 1 how densely hair grows at places of the template: forehead, temples, sideburns, nape.
 
     `recession` in metres moves the hairline up, `low` brings it down, both as people differ.
@@ -80,7 +83,9 @@ def hairline(places: Float[np.ndarray, "P 3"], *, recession: float = 0.0, low: f
     x, y, z = np.abs(places[:, 0]), places[:, 1], places[:, 2]
     uneven = 0.008 * noise_at(places, 0.016, seed, 3)
     rise = 0.062 + recession - low + 0.5 * recession * ramp_at(x, 0.01, 0.035)
-    forehead = ramp_at(y - rise - 0.10 * np.clip(x - 0.03, 0, 0.03) + 0.32 * np.clip(-z - 0.005, 0, 0.2) + uneven, -0.006, 0.016)
+    forehead = ramp_at(
+        y - rise - 0.10 * np.clip(x - 0.03, 0, 0.03) + 0.32 * np.clip(-z - 0.005, 0, 0.2) + uneven, -0.006, 0.016
+    )
     temple = ramp_at(-z - 0.052 + 0.4 * np.clip(y, -0.1, 0.06) + uneven, -0.004, 0.016) * ramp_at(y, -0.012, 0.004)
     burns = ramp_at(0.008 - np.abs(z + 0.064), 0, 0.005) * ramp_at(y, -0.03, -0.012) * ramp_at(x, 0.05, 0.06)
     behind = ramp_at(-z - 0.108 + uneven, 0, 0.010) * ramp_at(y, -0.085, -0.065)
@@ -119,7 +124,7 @@ def _blob(places: np.ndarray, centre: np.ndarray, size: float) -> np.ndarray:
 def _distance_to_line(places: np.ndarray, line: np.ndarray) -> np.ndarray:
     """Give the distance of places to a row of joined segments."""
     best = np.full(len(places), np.inf)
-    for a, b in zip(line[:-1], line[1:], strict=True):
+    for a, b in pairwise(line):
         along = np.clip((places - a) @ (b - a) / max(((b - a) ** 2).sum(), 1e-12), 0, 1)[:, None]
         best = np.minimum(best, np.linalg.norm(places - a - along * (b - a), axis=1))
     return best

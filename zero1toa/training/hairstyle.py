@@ -1,17 +1,57 @@
-"""How hair is worn, and how it grows: a few hundred guide strands that are combed, fall and slide off the head, and locks around them."""
+"""How hair and beards are worn: every style as ranges of lengths, lifts and curls."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
-from scipy.spatial import KDTree
 
-from zero1toa.training.noise import noise_at, unit
+Span = float | tuple[float, float]  # a number, or the least and the most
 
-KINDS = ("bald", "buzz", "short", "parted", "bob", "long", "wavy", "curly", "afro", "locks", "bun", "ponytail", "pigtails", "spiky", "bowl")
-STEPS = 18
+# What sets a style apart from a plain `Hairdo`.
+STYLES: dict[str, dict[str, Span]] = {
+    "bald": {"guides": 0, "recession": (0.03, 0.06)},
+    "buzz": {
+        "length": (0.003, 0.012), "lift": 0.7, "gravity": 0.0, "guides": 1400, "children": 9, "thickness": 0.004, "clump": 0.2,
+    },
+    "short": {
+        "length": (0.025, 0.06), "sides": (0.2, 0.9), "lift": (0.15, 0.5), "thickness": (0.008, 0.02), "gravity": (0.05, 0.3),
+        "curl": (0, 0.003),
+    },
+    "spiky": {
+        "length": (0.03, 0.07), "sides": (0.15, 0.5), "lift": (0.6, 0.9), "gravity": (0, 0.1), "clump": 0.9, "guides": 380,
+        "children": 22,
+    },
+    "parted": {"length": (0.06, 0.1), "sides": (0.25, 0.6), "lift": (0.2, 0.5), "thickness": (0.012, 0.02)},
+    "bowl": {"length": (0.08, 0.11), "lift": 0.15, "thickness": 0.012, "gravity": 0.4, "fringe": (0.055, 0.075), "clump": 0.4},
+    "bob": {
+        "length": (0.14, 0.2), "lift": (0.1, 0.3), "thickness": (0.012, 0.025), "gravity": 0.5, "curl": (0, 0.006),
+    },
+    "long": {"length": (0.24, 0.42), "lift": 0.12, "thickness": (0.008, 0.02), "gravity": 0.6, "clump": (0.4, 0.8)},
+    "wavy": {
+        "length": (0.18, 0.38), "lift": 0.25, "thickness": (0.015, 0.03), "gravity": 0.5, "curl": (0.005, 0.012),
+        "curl_length": (0.035, 0.07), "guides": 420, "children": 22,
+    },
+    "curly": {
+        "length": (0.08, 0.22), "lift": 0.5, "thickness": (0.02, 0.045), "gravity": 0.25, "curl": (0.005, 0.009),
+        "curl_length": (0.014, 0.028), "clump": 0.9, "guides": 700,
+    },
+    "afro": {
+        "length": (0.03, 0.11), "lift": 0.95, "gravity": 0.0, "thickness": 0.02, "curl": (0.003, 0.005), "clump": 0.8,
+        "curl_length": (0.01, 0.016), "sides": (0.6, 1.0), "guides": 1000, "children": 10,
+    },
+    "locks": {
+        "length": (0.08, 0.3), "lift": 0.4, "gravity": 0.45, "thickness": 0.02, "clump": 1.15, "guides": 230, "children": 36,
+        "curl": (0, 0.004),
+    },
+    "bun": {"length": 0.22, "thickness": (0.003, 0.012), "lift": 0.05, "gravity": 0.0},
+    "ponytail": {"length": 0.24, "thickness": (0.003, 0.01), "lift": 0.05, "gravity": 0.0, "curl": (0, 0.006)},
+    "pigtails": {"length": 0.2, "thickness": 0.006, "lift": 0.05, "gravity": 0.0},
+}  # fmt: skip
+KINDS = tuple(STYLES)
+PARTED = ("parted", "bowl", "bob", "long", "wavy", "curly", "locks", "pigtails")
+FRINGED = ("bob", "long", "wavy", "bun", "ponytail", "pigtails", "short")
+WHOLE = ("guides", "children")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +83,6 @@ class Hairdo:
 
 
 @dataclass(frozen=True, slots=True)
-class Strands:
-    """Grown hair on the resting head: N strands of S points, brightness and how deep in the hair each point lies (1 outside)."""
-
-    points: Float[np.ndarray, "N S 3"]
-    colors: Float[np.ndarray, "N S 3"]
-    open: Float[np.ndarray, "N S"]
-    radius: float
-
-
-@dataclass(frozen=True, slots=True)
 class Beard:
     """A beard's hairs: how many, how long (metres) and where; `kind` is none, full, goatee, moustache or chin."""
 
@@ -66,211 +96,45 @@ class Beard:
 def draw_hairdo(rng: np.random.Generator, color: tuple[float, float, float], male: bool, age: float, ancestry: str) -> Hairdo:
     """Draw a hairstyle; every kind may fall to everyone, some more to some."""
     odds = dict.fromkeys(KINDS, 1.0)
-    odds |= {"short": 4.0, "parted": 3.0, "buzz": 2.0, "spiky": 1.5, "bald": 1.5} if male else {"long": 4.0, "wavy": 3.0, "bob": 3.0, "bun": 2.5}
+    if male:
+        odds |= {"short": 4.0, "parted": 3.0, "buzz": 2.0, "spiky": 1.5, "bald": 1.5}
+    else:
+        odds |= {"long": 4.0, "wavy": 3.0, "bob": 3.0, "bun": 2.5}
     if ancestry == "african":
         odds |= {"afro": 5.0, "locks": 3.0, "buzz": 3.0, "curly": 3.0}
     weights = np.array([odds[kind] for kind in KINDS])
     kind = str(rng.choice(KINDS, p=weights / weights.sum()))
     u = lambda low, high: float(rng.uniform(low, high))
-    common = {
-        "color": color, "tips": float(np.exp(0.25 * rng.normal() + (0.4 if rng.random() < 0.15 else 0.0))),
+    drawn: dict = {
+        "tips": float(np.exp(0.25 * rng.normal() + (0.4 if rng.random() < 0.15 else 0.0))),
         "spread": u(0.08, 0.35), "gloss": float(rng.beta(1.6, 1.6)), "low": u(0, 0.012),
         "recession": u(0.01, 0.05) * (male and rng.random() < 0.25 + 0.5 * age),
+        "comb": (u(-0.5, 0.5), u(-0.1, 0.4), u(-0.8, 0.4)),
     }  # fmt: skip
-    part = float(rng.choice([-1, 1])) * u(0.0, 0.035)
-    back = (u(-0.3, 0.3), u(0.0, 0.3), -u(0.3, 0.9))
-    fringe = u(0.05, 0.075) if rng.random() < 0.35 else 0.0
+    if kind in PARTED:
+        drawn["part"] = float(rng.choice([-1, 1])) * u(0.0, 0.035) * (kind not in ("bowl", "pigtails"))
+    if kind in FRINGED and rng.random() < 0.35:
+        drawn["fringe"] = u(0.05, 0.075)
     match kind:
-        case "bald":
-            own = {"guides": 0, "recession": u(0.03, 0.06)}
-        case "buzz":
-            own = {"length": u(0.003, 0.012), "lift": 0.7, "gravity": 0.0, "guides": 1400, "children": 9, "thickness": 0.004, "clump": 0.2}
-        case "short":
-            own = {"length": u(0.025, 0.06), "sides": u(0.2, 0.9), "comb": (u(-0.5, 0.5), u(-0.1, 0.4), u(-0.8, 0.5)), "lift": u(0.15, 0.5),
-                   "thickness": u(0.008, 0.02), "gravity": u(0.05, 0.3), "curl": u(0, 0.003)}
-        case "spiky":
-            own = {"length": u(0.03, 0.07), "sides": u(0.15, 0.5), "lift": u(0.6, 0.9), "gravity": u(0, 0.1), "clump": 0.9, "guides": 380, "children": 22}
-        case "parted":
-            own = {"length": u(0.06, 0.1), "sides": u(0.25, 0.6), "part": part, "lift": u(0.2, 0.5), "thickness": u(0.012, 0.02), "comb": (0, 0, u(-0.6, 0.1))}
-        case "bowl":
-            own = {"length": u(0.08, 0.11), "part": 0.0, "lift": 0.15, "thickness": 0.012, "gravity": 0.4, "fringe": u(0.055, 0.075), "clump": 0.4}
-        case "bob":
-            own = {"length": u(0.14, 0.2), "part": part, "lift": u(0.1, 0.3), "thickness": u(0.012, 0.025), "gravity": 0.5, "fringe": fringe, "curl": u(0, 0.006)}
-        case "long":
-            own = {"length": u(0.24, 0.42), "part": part, "lift": 0.12, "thickness": u(0.008, 0.02), "gravity": 0.6, "fringe": fringe, "clump": u(0.4, 0.8)}
-        case "wavy":
-            own = {"length": u(0.18, 0.38), "part": part, "lift": 0.25, "thickness": u(0.015, 0.03), "gravity": 0.5, "curl": u(0.005, 0.012),
-                   "curl_length": u(0.035, 0.07), "fringe": fringe, "guides": 420, "children": 22}
-        case "curly":
-            own = {"length": u(0.08, 0.22), "part": part, "lift": 0.5, "thickness": u(0.02, 0.045), "gravity": 0.25, "curl": u(0.005, 0.009),
-                   "curl_length": u(0.014, 0.028), "clump": 0.9, "guides": 700}
-        case "afro":
-            own = {"length": u(0.03, 0.11), "lift": 0.95, "gravity": 0.0, "thickness": 0.02, "curl": u(0.003, 0.005), "curl_length": u(0.01, 0.016),
-                   "clump": 0.8, "sides": u(0.6, 1.0), "guides": 1000, "children": 10, "comb": (0, 0.2, -0.2)}
-        case "locks":
-            own = {"length": u(0.08, 0.3), "part": part, "lift": 0.4, "gravity": 0.45, "thickness": 0.02, "clump": 1.15, "guides": 230, "children": 36,
-                   "curl": u(0.0, 0.004)}
         case "bun":
-            own = {"length": 0.22, "ties": ((0.0, u(0.01, 0.11), -u(0.13, 0.18)),), "thickness": u(0.003, 0.012), "lift": 0.05, "gravity": 0.0, "fringe": fringe}
+            drawn["ties"] = ((0.0, u(0.01, 0.11), -u(0.13, 0.18)),)
         case "ponytail":
-            own = {"length": 0.24, "ties": ((0.0, u(-0.04, 0.09), -0.175),), "thickness": u(0.003, 0.01), "lift": 0.05, "gravity": 0.0, "fringe": fringe,
-                   "curl": u(0, 0.006)}
-        case _:
+            drawn["ties"] = ((0.0, u(-0.04, 0.09), -0.175),)
+        case "pigtails":
             height, behind = u(-0.06, 0.06), -u(0.08, 0.13)
-            own = {"length": 0.2, "ties": ((-0.085, height, behind), (0.085, height, behind)), "thickness": 0.006, "lift": 0.05, "gravity": 0.0,
-                   "part": 0.0, "fringe": fringe}  # fmt: skip
-    return Hairdo(kind=kind, **(common | own))
+            drawn["ties"] = ((-0.085, height, behind), (0.085, height, behind))
+        case _:
+            pass
+    for name, span in STYLES[kind].items():
+        value = u(*span) if isinstance(span, tuple) else span
+        drawn[name] = int(value) if name in WHOLE else value
+    return Hairdo(kind=kind, color=color, **drawn)
 
 
 def draw_beard(rng: np.random.Generator, color: tuple[float, float, float], male: bool) -> Beard:
     """Draw a beard, or none."""
     kind = rng.choice(["none", "full", "goatee", "moustache", "chin"], p=[0.6, 0.2, 0.08, 0.08, 0.04]) if male else "none"
     tint = np.clip(np.array(color) * rng.uniform(0.5, 1.3) + 0.02 * rng.random() * np.array([1, 0.4, 0.2]), 0.004, 0.6)
-    long = rng.random() < 0.2
-    return Beard(str(kind), tuple(tint), rng.uniform(0.02, 0.06) if long else rng.uniform(0.003, 0.014), int(rng.uniform(1500, 5000)), rng.random() * 0.0015)
-
-
-def grow(
-    style: Hairdo,
-    roots: Float[np.ndarray, "G 3"],
-    normals: Float[np.ndarray, "G 3"],
-    solid: Float[np.ndarray, "U 3"],
-    solid_normals: Float[np.ndarray, "U 3"],
-    rng: np.random.Generator,
-) -> Strands:
-    """Grow hair from roots over a solid head at rest. Strands at the forehead become the fringe if there is one."""
-    tree = KDTree(solid)
-    if style.ties:
-        # Gathered just above the skin of this very head, not of the template.
-        near = tree.query(np.array(style.ties))[1]
-        style = replace(style, ties=tuple(map(tuple, solid[near] + 0.008 * solid_normals[near])))
-    height = np.clip((roots[:, 1] - 0.02) / 0.06, 0, 1)
-    length = style.length * (style.sides + (1 - style.sides) * height) * (1 - 0.2 * rng.random(len(roots)))
-    front = np.zeros(len(roots), bool)
-    if style.fringe:
-        front = (roots[:, 2] > -0.045) & (np.abs(roots[:, 0]) < 0.05) & (roots[:, 1] > 0.04)
-        length = np.where(front, style.fringe * (1.25 - 0.3 * rng.random(len(roots))) * (1 + 4 * np.maximum(-roots[:, 2], 0)), length)
-    guides = _guides(style, roots, normals, length, front, tree, solid_normals, rng)
-    if style.ties:
-        guides = np.concatenate([guides, *_gathered(style, rng)])
-    points, shade = _locks(style, guides, rng)
-    along = np.linspace(0, 1, points.shape[1])[None, :, None]
-    colors = np.array(style.color) * np.exp(style.spread * shade)[:, None, None] * (1 + (style.tips - 1) * along**1.5)
-    return Strands(points.astype(np.float32), colors.astype(np.float32), _openness(points).astype(np.float32), style.radius)
-
-
-def _guides(style, roots, normals, length, front, tree: KDTree, solid_normals, rng) -> Float[np.ndarray, "G S 3"]:
-    """Walk along each guide: combed near the root, falling farther out, pushed out of the head all the way."""
-    step = (length / (STEPS - 1))[:, None]
-    layer = style.thickness * (0.1 + 0.9 * rng.random(len(roots)))
-    points = np.empty((len(roots), STEPS, 3))
-    points[:, 0] = roots
-    own_normal = normals
-    direction = unit(normals * style.lift + _combed(style, roots, normals, front) * (1 - style.lift) + 0.1 * rng.normal(size=roots.shape))
-    for i in range(1, STEPS):
-        share = i / (STEPS - 1)
-        here = points[:, i - 1]
-        comb = _combed(style, here, own_normal, front)
-        weight = 1.5 if style.ties else 0.35 * max(0.0, 1 - share / 0.5) * (1 - style.lift)
-        fall = np.where(front[:, None], 0.5, style.gravity) * np.minimum(share * length[:, None] / 0.03, 1.6)
-        waver = np.stack([noise_at(here, 0.035, seed) for seed in (1, 2, 3)], 1)
-        direction = unit(direction + weight * comb + fall * [0, -1, 0] + 0.1 * waver)
-        ahead = here + step * direction
-        gap, nearest = tree.query(ahead)
-        own_normal = solid_normals[nearest]
-        out = ((ahead - tree.data[nearest]) * own_normal).sum(1)
-        push = np.where(gap < 0.05, np.maximum(layer * min(1.0, 3 * share) - out, 0), 0)[:, None]
-        ahead = ahead + push * own_normal
-        if style.ties:
-            ahead = _stopped(style, here, ahead, front)
-        direction = unit(ahead - here)
-        points[:, i] = ahead
-    return points
-
-
-def _combed(style: Hairdo, points: np.ndarray, normals: np.ndarray, front: np.ndarray) -> np.ndarray:
-    """Give the direction of the comb, along the surface."""
-    if style.ties:
-        to = np.array(style.ties)[None] - points[:, None]
-        near = np.linalg.norm(to, axis=-1).argmin(1)
-        way = to[np.arange(len(points)), near]
-    elif style.part is not None:
-        side = np.tanh((points[:, :1] - style.part) / 0.006)
-        way = np.concatenate([side * 0.9, np.full_like(side, -0.25), np.full_like(side, style.comb[2])], 1)
-    else:
-        way = np.broadcast_to(np.array(style.comb), points.shape)
-    forward = np.stack([0.4 * np.sign(points[:, 0]) * np.abs(points[:, 0]) / 0.05, np.full(len(points), -0.3), np.ones(len(points))], 1)
-    way = np.where(front[:, None], forward, way)
-    return unit(way - (way * normals).sum(1, keepdims=True) * normals * 0.9 + 1e-9)
-
-
-def _stopped(style: Hairdo, here: np.ndarray, ahead: np.ndarray, front: np.ndarray) -> np.ndarray:
-    """Stop strands where they are gathered."""
-    ties = np.array(style.ties)
-    arrived = (np.linalg.norm(here[:, None] - ties, axis=-1).min(1) < 0.02) & ~front
-    return np.where(arrived[:, None], here, ahead)
-
-
-def _gathered(style: Hairdo, rng: np.random.Generator) -> list[Float[np.ndarray, "G S 3"]]:
-    """Wind a ball of hair at each tie for a bun, or let a tail hang from it."""
-    found = []
-    for tie in style.ties:
-        count, course = 130, np.linspace(0, 1, STEPS)[None, :]
-        if style.kind == "bun":
-            size = rng.uniform(0.022, 0.04)
-            turn, tilt = 2 * np.pi * rng.random((count, 1)), rng.normal(size=(count, 1)) * 0.5
-            angle = turn + course * rng.uniform(2.0, 4.5)
-            ring = np.stack([np.cos(angle), np.sin(angle), tilt + 0.6 * np.sin(angle * 2 + turn)], -1)
-            centre = np.array(tie) + 0.4 * size * unit(np.array(tie) - [0, 0.01, -0.09])
-            found.append(centre + size * unit(ring) * (0.75 + 0.25 * rng.random((count, 1, 1))))
-            continue
-        out = unit(np.array(tie) - [0, 0.0, -0.08])
-        length, wide = rng.uniform(0.12, 0.3), rng.uniform(0.008, 0.02)
-        spot = unit(rng.normal(size=(count, 3))) * rng.random((count, 1)) ** 0.4
-        course = course[..., None]
-        middle = np.array(tie) + out * 0.05 * np.sin(np.minimum(course * 3, 1.6)) + np.array([0, -1, 0]) * length * course**1.6
-        belly = wide * (0.5 + 1.6 * course * (1.25 - course))
-        found.append(middle + spot[:, None] * belly + style.curl * np.sin(course * 14 + 6 * rng.random((count, 1, 1))))
-    return found
-
-
-def _locks(style: Hairdo, guides: Float[np.ndarray, "G S 3"], rng) -> tuple[Float[np.ndarray, "N S 3"], Float[np.ndarray, "N"]]:
-    """Surround each guide by strands that draw together towards its end, and curl them; give a shade for each, too."""
-    count, children = len(guides), style.children
-    along = unit(np.gradient(guides, axis=1))
-    side = unit(np.cross(along, [0.3, 1.0, 0.2]))
-    other = np.cross(along, side)
-    spot = rng.normal(size=(2, count, children, 1)) * 0.0042 * (650 / max(count, 1)) ** 0.5
-    course = np.linspace(0, 1, guides.shape[1])
-    narrow = np.clip(1 - style.clump * course**0.8, 0.12, 1) * np.minimum(1, 0.5 + 3 * course)
-    # Locks are flatter than wide, and every strand strays a little.
-    stray = rng.normal(size=(2, count, children, 1)) * 0.0025 * course**2 * (1.3 - min(style.clump, 1.0))
-    u, v = spot[0] * narrow + stray[0], 0.55 * spot[1] * narrow + stray[1]
-    if style.curl:
-        arc = np.linalg.norm(np.diff(guides, axis=1), axis=-1).sum(1)[:, None, None]
-        phase = 6.28 * rng.random((count, 1, 1)) + (1.3 - min(style.clump, 1.0)) * rng.random((count, children, 1)) * 4
-        angle = phase + course * arc / style.curl_length * 2 * np.pi
-        width = style.curl * np.minimum(1, 3 * course)
-        u, v = u + width * np.cos(angle), v + width * np.sin(angle)
-    shorter = 1 - 0.25 * rng.random((count, children, 1)) ** 2
-    at = np.clip(course * shorter * (len(course) - 1), 0, len(course) - 1.001)
-    low, part = at.astype(int), (at % 1)[..., None]
-    rows = np.arange(count)[:, None, None]
-    centre = guides[rows, low] * (1 - part) + guides[rows, low + 1] * part
-    points = centre + u[..., None] * side[:, None] + v[..., None] * other[:, None]
-    shade = rng.normal(size=(count, 1)) * 0.6 + rng.normal(size=(count, children))
-    return points.reshape(-1, guides.shape[1], 3), shade.reshape(-1)
-
-
-def _openness(points: Float[np.ndarray, "N S 3"]) -> Float[np.ndarray, "N S"]:
-    """Say how near to the outside of the hair points lie, seen from the middle of the skull: 1 outside, 0 at the scalp."""
-    away = points.reshape(-1, 3) - [0, 0.01, -0.075]
-    radius = np.linalg.norm(away, axis=1)
-    azimuth = ((np.arctan2(away[:, 0], away[:, 2]) / (2 * np.pi) + 0.5) * 24).astype(int).clip(0, 23)
-    height = ((away[:, 1] / np.maximum(radius, 1e-6) * 0.5 + 0.5) * 14).astype(int).clip(0, 13)
-    cell = height * 24 + azimuth
-    farthest, nearest = np.full(24 * 14, 1e-3), np.full(24 * 14, 9.0)
-    np.maximum.at(farthest, cell, radius)
-    np.minimum.at(nearest, cell, radius)
-    depth = np.maximum(farthest - nearest, 0.004)
-    return np.clip((radius - nearest[cell]) / depth[cell], 0, 1).reshape(points.shape[:2])
+    length = rng.uniform(0.02, 0.06) if rng.random() < 0.2 else rng.uniform(0.003, 0.014)
+    red, green, blue = tint.tolist()
+    return Beard(str(kind), (red, green, blue), length, int(rng.uniform(1500, 5000)), rng.random() * 0.0015)

@@ -57,9 +57,13 @@ def _tint(rng: np.random.Generator, strength: float) -> np.ndarray:
 
 def draw_light(rng: np.random.Generator) -> Light:
     """Draw a light: overcast, window, studio, sun, flash, candle, stage or against the light."""
-    kind = rng.choice(["soft", "window", "studio", "sun", "flash", "low", "stage", "rim"], p=[0.2, 0.2, 0.2, 0.1, 0.1, 0.06, 0.07, 0.07])
+    kind = rng.choice(
+        ["soft", "window", "studio", "sun", "flash", "low", "stage", "rim"], p=[0.2, 0.2, 0.2, 0.1, 0.1, 0.06, 0.07, 0.07]
+    )
     side = rng.choice([-1.0, 1.0])
-    ambient = {"soft": 0.85, "window": 0.3, "studio": 0.35, "sun": 0.3, "flash": 0.2, "low": 0.2, "stage": 0.15, "rim": 0.5}[kind]
+    ambient = {"soft": 0.85, "window": 0.3, "studio": 0.35, "sun": 0.3, "flash": 0.2, "low": 0.2, "stage": 0.15, "rim": 0.5}[
+        kind
+    ]
     ambient *= math.exp(0.35 * rng.normal())
     sky = ambient * _tint(rng, 0.25)
     floor = sky * rng.uniform(0.25, 0.8) * _tint(rng, 0.2)

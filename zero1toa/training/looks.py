@@ -1,4 +1,4 @@
-"""How pictures look: grading, paint and scrambled colours that photo and truth share, backgrounds, and damage that only the photo has."""
+"""How pictures look: grading, paint and scrambled colours that photo and truth share; backgrounds and damage of photos."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def draw_grade(rng: np.random.Generator) -> ColorMap:
-    """Draw how a photographer or a century has coloured a picture: mostly hardly, else a cast, faded, sepia or black and white."""
+    """Draw how a photographer or a century has coloured a picture: mostly hardly, else a cast, faded, sepia or grey."""
     kind = rng.choice(["plain", "cast", "faded", "vivid", "grey", "sepia"], p=[0.45, 0.2, 0.1, 0.1, 0.1, 0.05])
     grey = np.outer(np.ones(3), LUMA)
     match kind:
@@ -40,7 +40,9 @@ def draw_grade(rng: np.random.Generator) -> ColorMap:
         case "faded":
             lift = rng.uniform(0.02, 0.15)
             keep = rng.uniform(0.3, 0.9)
-            return ColorMap(np.ones(3), (keep * np.eye(3) + (1 - keep) * grey) * (1 - 1.6 * lift), lift * rng.uniform(0.6, 1.2, 3))
+            return ColorMap(
+                np.ones(3), (keep * np.eye(3) + (1 - keep) * grey) * (1 - 1.6 * lift), lift * rng.uniform(0.6, 1.2, 3)
+            )
         case "vivid":
             more = rng.uniform(1.1, 1.6)
             return ColorMap(np.full(3, rng.uniform(0.9, 1.2)), more * np.eye(3) + (1 - more) * grey, np.zeros(3))
@@ -48,7 +50,9 @@ def draw_grade(rng: np.random.Generator) -> ColorMap:
             mix = rng.dirichlet(LUMA * 8)
             return ColorMap(np.full(3, np.exp(rng.normal() * 0.2)), np.outer(np.ones(3), mix), np.zeros(3))
         case "sepia":
-            return ColorMap(np.ones(3), np.outer(np.array([1.0, rng.uniform(0.78, 0.9), rng.uniform(0.5, 0.75)]), LUMA), np.zeros(3))
+            return ColorMap(
+                np.ones(3), np.outer(np.array([1.0, rng.uniform(0.78, 0.9), rng.uniform(0.5, 0.75)]), LUMA), np.zeros(3)
+            )
         case _:
             return IDENTITY
 
@@ -70,7 +74,7 @@ def draw_scramble(rng: np.random.Generator) -> ColorMap:
 
 
 def paint(image: Image, radius: int, canvas: float, seed: int) -> Image:
-    """Paint pictures: each pixel takes the calmest of the four squares beside it (Kuwahara 1976), over the grain of a canvas."""
+    """Paint pictures: each pixel takes the calmest of the four squares beside it (Kuwahara 1976), over a canvas's grain."""
     if radius < 1:
         return image
     import cv2
@@ -142,12 +146,14 @@ def damage(image: Float[np.ndarray, "H W 3"], rng: np.random.Generator, amount: 
     if often(0.08):
         reach = max(3, round(9 * size / 512))
         kernel = np.zeros((reach, reach), np.float32)
-        cv2.line(kernel, (int(rng.integers(reach)), 0), (int(rng.integers(reach)), reach - 1), 1.0)
+        cv2.line(kernel, (int(rng.integers(reach)), 0), (int(rng.integers(reach)), reach - 1), (1.0,))
         image = cv2.filter2D(image, -1, kernel / kernel.sum())
     if often(0.3):
         # Faces narrower than 64 pixels are refused, a third of the crop.
         small = int(size * (0.4 + 0.55 * rng.random() ** 0.6))
-        image = cv2.resize(cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA), (size, size), interpolation=int(rng.choice([1, 2])))
+        image = cv2.resize(
+            cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA), (size, size), interpolation=int(rng.choice([1, 2]))
+        )
     if often(0.2):
         soft = cv2.GaussianBlur(image, (0, 0), 1.5)
         image = image + float(rng.uniform(0.3, 1.2)) * (image - soft)

@@ -53,11 +53,13 @@ def misfit(
 
 def _misjudged(state: HeadState, amount: float, draw, *, expression: float, turn: float) -> HeadState:
     """Misjudge what a head does, in all frames alike; what is not used stays unused."""
-    frames, count = state.expression.shape
+    count = state.expression.shape[1]
     # Expressions are held in [0, 1], so their errors are one-sided at rest.
     weights = (state.expression + expression * amount * draw(1, count)).clamp(0, 1)
     weights = torch.where(state.expression.sum(0) > 0, weights, weights * 0.5)
-    return HeadState(weights, state.neck, state.head + turn * amount * draw(1, 3), state.eyes + 1.5 * turn * amount * draw(1, 2, 3))
+    return HeadState(
+        weights, state.neck, state.head + turn * amount * draw(1, 3), state.eyes + 1.5 * turn * amount * draw(1, 2, 3)
+    )
 
 
 def _aligned(camera: Camera, ours: Float[Tensor, "L 2"], truth: Float[Tensor, "L 2"]) -> Camera:

@@ -82,7 +82,7 @@ def noise_at(points: Float[np.ndarray, "N 3"], scale: float, seed: int, octaves:
     return out
 
 
-def ramp_at(values: Float[np.ndarray, "N"], low: float, high: float) -> Float[np.ndarray, "N"]:
+def ramp_at(values: Float[np.ndarray, "*N"] | float, low: float, high: float) -> Float[np.ndarray, "N"]:
     """Rise smoothly from 0 at `low` to 1 at `high`, for arrays."""
     t = np.clip((values - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)

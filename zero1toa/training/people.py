@@ -1,8 +1,8 @@
 """Show synthetic people: `python -m zero1toa.training.people --sheet out.png` draws 64 of them, `--clips` training examples.
 
-    python -m zero1toa.training.people --sheet out.png [--count 64] [--first 0] [--size 192] [--view photo|front|side|back|mouth]
-    python -m zero1toa.training.people --clips out.png --count 4
-    python -m zero1toa.training.people --measure 8
+python -m zero1toa.training.people --sheet out.png [--count 64] [--first 0] [--size 192] [--view photo|front|side|back|mouth]
+python -m zero1toa.training.people --clips out.png --count 4
+python -m zero1toa.training.people --measure 8
 """
 
 from __future__ import annotations
@@ -72,7 +72,13 @@ def _pose(view: str, seed: int, head: LinearHead, rng: np.random.Generator, size
         for index, name in enumerate(ARKIT_NAMES):
             state.expression[0, index] = opened.get(name.removesuffix("Left").removesuffix("Right"), 0.0)
     camera = orbit_camera(
-        torch.tensor([yaw]), torch.tensor([3.0]), target=torch.tensor(TARGET), distance=1.2, focal=size * 1.2 / wide, width=size, height=size
+        torch.tensor([yaw]),
+        torch.tensor([3.0]),
+        target=torch.tensor(TARGET),
+        distance=1.2,
+        focal=size * 1.2 / wide,
+        width=size,
+        height=size,
     )
     return state, camera
 
@@ -137,7 +143,9 @@ def measure(count: int, workers: int) -> str:
         began = time.perf_counter()
         seconds = list(pool.map(_make, range(20_000, 20_000 + count)))
         wall = time.perf_counter() - began
-    return f"{count} clips in {wall:.1f} s on {workers} processes: {60 * count / wall:.1f} a minute, {np.mean(seconds):.2f} s each"
+    return (
+        f"{count} clips in {wall:.1f} s on {workers} processes: {60 * count / wall:.1f} a minute, {np.mean(seconds):.2f} s each"
+    )
 
 
 def main() -> int:

@@ -11,11 +11,11 @@ from jaxtyping import Float, Int
 from zero1toa.geometry.camera import center, project
 from zero1toa.render.mesh import rasterize_mesh, rasterize_triangles
 from zero1toa.training.body import Body, Posed
+from zero1toa.training.jewellery import LENS_LABEL
 from zero1toa.training.light import light_points
 from zero1toa.training.noise import unit
 from zero1toa.training.surface import CLOTH, Scene, shade_points
 from zero1toa.training.threads import draw, shade
-from zero1toa.training.wardrobe import LENS_LABEL
 from zero1toa.types import PARTS, Camera, HeadState
 
 # Hair casts shadows as so many small triangles, of this size in metres.
@@ -78,7 +78,10 @@ def _light(body: Body, posed: Posed):
     rng = np.random.default_rng((body.person.seed, 3))
     blockers, faces = posed.vertices, body.faces
     threads = posed.threads
-    inner = np.flatnonzero((threads.open < 0.75) & (threads.label[np.searchsorted(threads.starts, np.arange(len(threads.points)), side="right") - 1] == 20))
+    inner = np.flatnonzero(
+        (threads.open < 0.75)
+        & (threads.label[np.searchsorted(threads.starts, np.arange(len(threads.points)), side="right") - 1] == 20)
+    )
     if len(inner) > TUFTS:
         middle = threads.points[rng.choice(inner, TUFTS, replace=False)].astype(np.float64)
         tufts = middle[:, None] + TUFT * unit(rng.normal(size=(TUFTS, 3, 3)))

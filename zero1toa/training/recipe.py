@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from zero1toa.head.linear import LinearHead
 from zero1toa.training.features import Features
@@ -26,7 +25,7 @@ Color = tuple[float, float, float]  # linear light
 
 
 class Skin(NamedTuple):
-    """What the shader of skin, lips, eyes and mouth needs; amounts in about [0, 1] unless a unit is said. Compiled code reads it."""
+    """What the shader of skin, lips, eyes and mouth needs, for compiled code; amounts in about [0, 1] unless a unit is said."""
 
     seed: int
     melanin: float
@@ -152,7 +151,14 @@ def _draw_skin(rng: np.random.Generator, made_up: bool, age: float, ancestry: st
     """Draw complexion, eyes and mouth."""
     melanin = {"african": rng.uniform(0.6, 2.4), "asian": rng.uniform(0.15, 0.6), "caucasian": rng.uniform(0.03, 0.4),
                "mixed": rng.uniform(0.1, 1.4)}[ancestry]  # fmt: skip
-    eyes = [(0.02, 0.011, 0.006), (0.07, 0.035, 0.016), (0.14, 0.11, 0.05), (0.10, 0.14, 0.10), (0.12, 0.19, 0.30), (0.22, 0.26, 0.28)]
+    eyes = [
+        (0.02, 0.011, 0.006),
+        (0.07, 0.035, 0.016),
+        (0.14, 0.11, 0.05),
+        (0.10, 0.14, 0.10),
+        (0.12, 0.19, 0.30),
+        (0.22, 0.26, 0.28),
+    ]
     dark = melanin > 0.45 or ancestry == "asian"
     iris = np.array(eyes[rng.choice(6, p=[0.6, 0.36, 0.02, 0.01, 0.01, 0.0] if dark else [0.12, 0.22, 0.18, 0.16, 0.2, 0.12])])
     if rng.random() < 0.03:
@@ -168,15 +174,17 @@ def _draw_skin(rng: np.random.Generator, made_up: bool, age: float, ancestry: st
         seed=int(rng.integers(1 << 20)),
         melanin=melanin, blood=rng.uniform(0.12, 0.5), mottle=rng.uniform(0.2, 1.3),
         freckles=rng.choice([0.0, rng.random()], p=[0.7, 0.3]) * (melanin < 0.6), moles=rng.choice([0.0, 1.0]) * rng.random(),
-        pores=rng.uniform(0.2, 1.3), wrinkles=float(age**1.6 * rng.uniform(0.5, 1.3)), folds=float(np.clip(0.25 + age, 0, 1) * rng.random()),
-        oil=rng.beta(1.5, 2.5), stubble=tuple(np.clip(np.array(hair_color) * 0.6, 0.01, 0.3)),
+        pores=rng.uniform(0.2, 1.3), wrinkles=float(age**1.6 * rng.uniform(0.5, 1.3)),
+        folds=float(np.clip(0.25 + age, 0, 1) * rng.random()), oil=rng.beta(1.5, 2.5),
+        stubble=tuple(np.clip(np.array(hair_color) * 0.6, 0.01, 0.3)),
         lip_color=tuple(np.array(paint[rng.integers(5)]) * rng.uniform(0.7, 1.2)) if painted else tuple(natural),
         lip_paint=rng.uniform(0.4, 1.0) if painted else 0.0, lip_gloss=rng.beta(1.2, 2.5),
         shadow_color=tuple(rng.random(3) * rng.uniform(0.05, 0.5)), liner=rng.beta(1, 1.5) * (1.0 if made_up else 0.25),
-        iris=tuple(iris * rng.uniform(0.6, 1.5)), iris_radius=rng.uniform(0.0056, 0.0068), pupil_radius=rng.uniform(0.0014, 0.0032),
-        sclera=tuple(np.clip(white, 0, 0.8)), veins=rng.beta(1, 2.5),
+        iris=tuple(iris * rng.uniform(0.6, 1.5)), iris_radius=rng.uniform(0.0056, 0.0068),
+        pupil_radius=rng.uniform(0.0014, 0.0032), sclera=tuple(np.clip(white, 0, 0.8)), veins=rng.beta(1, 2.5),
         teeth=tuple(np.clip(enamel, 0.05, 0.85)), tooth_width=rng.uniform(0.85, 1.2), tooth_gaps=rng.beta(1.2, 1.5),
-        gums=tuple(np.array([0.42, 0.14, 0.14]) * rng.uniform(0.5, 1.2)), tongue=tuple(np.array([0.44, 0.15, 0.14]) * rng.uniform(0.6, 1.3)),
+        gums=tuple(np.array([0.42, 0.14, 0.14]) * rng.uniform(0.5, 1.2)),
+        tongue=tuple(np.array([0.44, 0.15, 0.14]) * rng.uniform(0.6, 1.3)),
         scalp=tuple(np.array(hair_color) * 0.55),
     )  # fmt: skip
 
@@ -185,10 +193,13 @@ def _hair_color(rng, ancestry: str, age: float) -> Color:
     """Draw a hair colour by pigments: black, brown, blond, red, grey, or dyed."""
     if rng.random() < 0.05:
         return tuple(rng.random(3) ** 2 * 0.7)
-    brown = {"african": rng.uniform(1.6, 3), "asian": rng.uniform(1.4, 3), "caucasian": rng.uniform(0.05, 2.2), "mixed": rng.uniform(0.3, 3)}
+    brown = {
+        "african": rng.uniform(1.6, 3),
+        "asian": rng.uniform(1.4, 3),
+        "caucasian": rng.uniform(0.05, 2.2),
+        "mixed": rng.uniform(0.3, 3),
+    }
     red = rng.beta(1, 4) * (1.2 if ancestry == "caucasian" else 0.5)
     color = 0.55 * np.exp(-brown[ancestry] * np.array([0.95, 1.35, 1.9]) - red * np.array([0.1, 0.8, 1.6])) + 0.006
     grey = ramp_at(np.array(age + 0.25 * rng.normal()), 0.6, 1.0) * rng.random() ** 0.5
     return tuple(color * (1 - grey) + grey * np.array([0.42, 0.42, 0.42]) * rng.uniform(0.5, 1.3))
-
-

@@ -18,10 +18,27 @@ from zero1toa.training.recipe import Skin
 from zero1toa.types import PARTS
 
 LIPS, LIDS, EYES, TEETH, TONGUE, MOUTH = (PARTS.index(name) for name in ("lips", "eyelids", "eyes", "teeth", "tongue", "mouth"))
+# The fold beside the mouth on the template: from (x, y) beside the nose to below the corner of the mouth, metres.
+FOLD = (0.0175, -0.042, 0.0315, -0.074)
 CLOTH = len(PARTS)  # materials from here on are fabrics
 # Columns of the table of vertex attributes.
-COLUMNS = ("lips", "melanin", "blood", "stubble", "scalp", "wrinkles", "forehead", "cloth", "shadow", "liner", "freckled", "inside")
-A_LIPS, A_MELANIN, A_BLOOD, A_STUBBLE, A_SCALP, A_WRINKLES, A_FOREHEAD, A_CLOTH, A_SHADOW, A_LINER, A_FRECKLED, A_INSIDE = range(12)
+COLUMNS = (
+    "lips",
+    "melanin",
+    "blood",
+    "stubble",
+    "scalp",
+    "wrinkles",
+    "forehead",
+    "cloth",
+    "shadow",
+    "liner",
+    "freckled",
+    "inside",
+)
+A_LIPS, A_MELANIN, A_BLOOD, A_STUBBLE, A_SCALP, A_WRINKLES, A_FOREHEAD, A_CLOTH, A_SHADOW, A_LINER, A_FRECKLED, A_INSIDE = (
+    range(12)
+)
 
 
 class Scene(NamedTuple):
@@ -65,6 +82,24 @@ def _tilt(n, gx, gy, gz, strength, turn):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def _fold(depth, x, y, z, albedo, n, turn):
+    """Press the fold from the wing of the nose past the corner of the mouth; see `FOLD`."""
+    side = abs(x)
+    along_x, along_y = FOLD[2] - FOLD[0], FOLD[3] - FOLD[1]
+    length = math.sqrt(along_x * along_x + along_y * along_y)
+    along_x, along_y = along_x / length, along_y / length
+    share = ((side - FOLD[0]) * along_x + (y - FOLD[1]) * along_y) / length
+    if share <= 0.0 or share >= 1.0 or z < 0.0:
+        return
+    across = (side - FOLD[0]) * -along_y + (y - FOLD[1]) * along_x + 0.003 * math.sin(share * math.pi)
+    near = math.exp(-((across / 0.0026) ** 2)) * math.sin(share * math.pi)
+    slant = across / 0.0026 * near * depth * 0.6
+    _tilt(n, math.copysign(-along_y * slant, x), along_x * slant, 0.0, 1.0, turn)
+    for c in range(3):
+        albedo[c] *= 1 - 0.15 * min(depth, 1.0) * near
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _skin(skin, p, t, albedo, n, turn):
     """Paint skin and lips at a place with attributes `t`; tilts the normal. Gives gloss and its sharpness."""
     x, y, z = p[0], p[1], p[2]
@@ -76,10 +111,14 @@ def _skin(skin, p, t, albedo, n, turn):
     melanin = skin.melanin * t[A_MELANIN] * (1 + skin.mottle * (0.1 * mottle + 0.05 * fine))
     if skin.freckles > 0.0:
         # Askew, so that the noise's grid does not show.
-        spots = fractal((0.8 * x + 0.6 * y) / 0.003, (0.64 * y - 0.48 * x + 0.6 * z) / 0.003, (0.8 * z + 0.3 * x) / 0.003, 2, seed + 77)
+        spots = fractal(
+            (0.8 * x + 0.6 * y) / 0.003, (0.64 * y - 0.48 * x + 0.6 * z) / 0.003, (0.8 * z + 0.3 * x) / 0.003, 2, seed + 77
+        )
         melanin += skin.freckles * 0.35 * t[A_FRECKLED] * ramp(spots, 0.3, 0.6)
     if skin.moles > 0.0:
-        spots = noise((0.8 * x + 0.6 * y) / 0.005, (0.64 * y - 0.48 * x + 0.6 * z) / 0.005, (0.8 * z + 0.3 * x) / 0.005, seed + 99)
+        spots = noise(
+            (0.8 * x + 0.6 * y) / 0.005, (0.64 * y - 0.48 * x + 0.6 * z) / 0.005, (0.8 * z + 0.3 * x) / 0.005, seed + 99
+        )
         melanin += 1.2 * skin.moles * ramp(spots, 0.86, 0.93)
     blood, melanin = max(blood, 0.0), max(melanin, 0.0)
     red = 0.90 * math.exp(-0.85 * melanin - 0.14 * blood)
@@ -114,6 +153,8 @@ def _skin(skin, p, t, albedo, n, turn):
         _tilt(n, gx * 0.4, gy, gz * 0.4, 0.3 * sign * wrinkles * near, turn)
         for c in range(3):
             albedo[c] *= 1 - 0.08 * min(wrinkles, 1.0) * near
+    if skin.folds > 0.05:
+        _fold(skin.folds * (0.3 + t[A_WRINKLES]), x, y, z, albedo, n, turn)
     if t[A_FOREHEAD] > 0.02:
         wave = y + 0.004 * noise(x / 0.03, 0.0, 3.0, seed) + 0.0008 * fine
         line = math.sin(wave * 2 * math.pi / 0.0085)
@@ -134,7 +175,9 @@ def _eyeball(skin, p, centre, turn, albedo, n):
     iris = skin.iris_radius
     share = radius / iris
     cx, cy = math.cos(angle), math.sin(angle)
-    fibres = 0.6 * noise(cx / 0.16, cy / 0.16, share * 1.2, skin.seed) + 0.4 * noise(cx / 0.07, cy / 0.07, share * 2, skin.seed + 1)
+    fibres = 0.6 * noise(cx / 0.16, cy / 0.16, share * 1.2, skin.seed) + 0.4 * noise(
+        cx / 0.07, cy / 0.07, share * 2, skin.seed + 1
+    )
     tone = (0.75 + 0.55 * fibres + 0.35 * math.exp(-(((share - 0.48) / 0.14) ** 2))) * (1.25 - 0.5 * ramp(share, 0.4, 1.0))
     tone *= (1 - 0.85 * ramp(share, 0.78, 1.0)) * ramp(radius, skin.pupil_radius * 0.86, skin.pupil_radius * 1.1)
     vein = 1 - abs(fractal(x / 0.004, y / 0.004, z / 0.004, 3, 5)) * 5
@@ -210,7 +253,11 @@ def _fabric(row, p, albedo, n, turn):
     elif row[6] == 4:
         u, v = (around / scale) % 1.0 - 0.5, (y / scale) % 1.0 - 0.5
         mix = 1 - ramp(math.sqrt(u * u + v * v), 0.22, 0.28)
-    shade = 1 + 0.08 * row[10] * noise(x / 0.0012, y / 0.0012, z / 0.0012, seed) + 0.1 * noise(x / 0.03, y / 0.05, z / 0.03, seed + 1)
+    shade = (
+        1
+        + 0.08 * row[10] * noise(x / 0.0012, y / 0.0012, z / 0.0012, seed)
+        + 0.1 * noise(x / 0.03, y / 0.05, z / 0.03, seed + 1)
+    )
     for c in range(3):
         albedo[c] = (row[c] + mix * (row[3 + c] - row[c])) * shade
     gx, gy, gz = slope(x / 0.035, y / 0.07, z / 0.035, seed + 2)
@@ -261,7 +308,7 @@ def shade(scene, skin, face, weights, mouth_light, out):
             smooth[:] = n
         elif material == TEETH:
             gloss, sharp = _tooth(skin, p, t[A_LIPS], albedo, n, scene.turns[0])
-        elif material == TONGUE or material == MOUTH and t[A_LIPS] < 0.05:
+        elif material == TONGUE or (material == MOUTH and t[A_LIPS] < 0.05):
             gloss, sharp = _inner(skin, p, material, albedo, n, scene.turns[0])
         else:
             gloss, sharp = _skin(skin, p, t, albedo, n, scene.turns[0])

@@ -1,9 +1,10 @@
-"""Thin things: strands of hair, lashes, rims of glasses. Lit like cylinders and drawn one by one into a picture with a depth buffer."""
+"""Thin things: strands of hair, lashes, rims of glasses; lit like cylinders, drawn one by one before a depth buffer."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -30,7 +31,7 @@ class Threads:
     label: Int[np.ndarray, "N"]
 
 
-def lines(points: Float[np.ndarray, "N S 3"], color, radius, *, label: int, open=1.0, opacity=1.0, gloss=0.3) -> Threads:
+def lines(points: Float[np.ndarray, "N S 3"], color, radius, *, label: int, open: Any = 1.0, opacity=1.0, gloss=0.3) -> Threads:
     """Make threads of N lines with S points each; what is one number is the same for all."""
     count, steps = points.shape[:2]
     total = count * steps
@@ -55,7 +56,9 @@ def joined(parts: list[Threads]) -> Threads:
     return Threads(starts=np.concatenate([*starts, ends[-1:]]), **fields)
 
 
-def shade(threads: Threads, light: Light, lamps: Float[np.ndarray, "M L"], eye: Float[np.ndarray, "3"]) -> Float[np.ndarray, "M 3"]:
+def shade(
+    threads: Threads, light: Light, lamps: Float[np.ndarray, "M L"], eye: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "M 3"]:
     """Give the light that lines send to the eye (Kajiya and Kay 1989, with a second, tinted highlight)."""
     out = np.empty_like(threads.points)
     _shade(
@@ -99,7 +102,7 @@ def _shade(points, colors, opening, starts, gloss, lamps, directions, lights, sk
 def draw(pixels, radius, colors, starts, opacity, image, alpha, depth, owner):
     """Draw lines of pixel x, y and depth into an image, nearest first; a line thinner than a pixel is fainter instead.
 
-    `owner` gets the number of the last point that covers a pixel by more than half.
+    `owner` gets the number of the nearest point that covers a pixel by about half.
     """
     height, width = depth.shape
     for n in range(len(starts) - 1):
@@ -122,7 +125,7 @@ def draw(pixels, radius, colors, starts, opacity, image, alpha, depth, owner):
                         off = (dx * dx + dy * dy) / max(r * r, 0.25)
                         if reach > 0 and off > 1.15:
                             continue
-                        column, row = int(math.floor(x)) + dx, int(math.floor(y)) + dy
+                        column, row = math.floor(x) + dx, math.floor(y) + dy
                         if not (0 <= column < width and 0 <= row < height) or z >= depth[row, column]:
                             continue
                         # Round things are darker at their rims.
@@ -131,6 +134,8 @@ def draw(pixels, radius, colors, starts, opacity, image, alpha, depth, owner):
                             own = (colors[i, c] * (1 - t) + colors[i + 1, c] * t) * round_off
                             image[row, column, c] += strength * (own - image[row, column, c])
                         alpha[row, column] += strength * (1 - alpha[row, column])
-                        if strength > 0.45:
+                        # A heap of faint lines owns a pixel that nothing else does.
+                        heap = alpha[row, column] > 0.5 and owner[row, column] < 0 and depth[row, column] > 1e6
+                        if strength > 0.45 or heap:
                             depth[row, column] = z
                             owner[row, column] = i

@@ -1,4 +1,4 @@
-"""What people wear: clothes, hats, scarves, glasses and jewellery, built around the resting head of one identity."""
+"""What people wear: clothes, hats and scarves, built around the resting head of one identity."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.ndimage import gaussian_filter1d
 
 from zero1toa.training.noise import noise_at, ramp_at, unit
-from zero1toa.training.threads import Threads, lines
 
 HATS = ("none", "beanie", "cap", "brim", "headband", "hijab", "veil", "turban")
-THREAD_LABEL, LENS_LABEL = 21, 22
+# Rings of cloth that falls from the head onto the shoulders: height, half width, half depth, and the middle's z.
+DRAPE = (
+    (0.02, 0.094, 0.108, -0.085), (-0.03, 0.094, 0.105, -0.085), (-0.09, 0.09, 0.092, -0.075), (-0.125, 0.09, 0.085, -0.07),
+    (-0.165, 0.125, 0.1, -0.07), (-0.21, 0.185, 0.125, -0.07), (-0.28, 0.205, 0.14, -0.07),
+)  # fmt: skip
 SKULL = np.array([0.0, 0.01, -0.075])
 
 
 @dataclass(frozen=True, slots=True)
 class Fabric:
-    """A cloth: two colours in linear light, how they alternate (0 plain, 1 stripes, 2 checks, 3 blotches, 4 dots), and its relief."""
+    """A cloth: two linear colours, how they alternate (0 plain, 1 stripes, 2 checks, 3 blotches, 4 dots), and its relief."""
 
     color: tuple[float, float, float]
     second: tuple[float, float, float]
@@ -57,7 +59,7 @@ class Wardrobe:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A mesh that is worn: resting vertices, triangles, which fabric, and how far each vertex follows the head (else the bust)."""
+    """A mesh that is worn: resting vertices, triangles, which fabric, and how far vertices follow the head (else the bust)."""
 
     vertices: Float[np.ndarray, "N 3"]
     faces: Int[np.ndarray, "M 3"]
@@ -67,17 +69,37 @@ class Piece:
 
 def _draw_fabric(rng: np.random.Generator) -> Fabric:
     color = rng.random(3) ** 2 * rng.uniform(0.05, 0.9) if rng.random() < 0.6 else np.full(3, rng.random() ** 2 * 0.8) + 0.01
-    second = np.clip(color * rng.uniform(0.3, 1.8) + rng.normal(size=3) * 0.05, 0.005, 0.85) if rng.random() < 0.5 else rng.random(3) ** 2
+    second = (
+        np.clip(color * rng.uniform(0.3, 1.8) + rng.normal(size=3) * 0.05, 0.005, 0.85)
+        if rng.random() < 0.5
+        else rng.random(3) ** 2
+    )
     pattern = int(rng.choice(5, p=[0.58, 0.14, 0.09, 0.12, 0.07]))
-    return Fabric(tuple(color), tuple(second), pattern, rng.uniform(0.006, 0.035), rng.beta(1, 4), rng.random(), rng.random(), int(rng.integers(1 << 16)))
+    return Fabric(
+        tuple(color),
+        tuple(second),
+        pattern,
+        rng.uniform(0.006, 0.035),
+        rng.beta(1, 4),
+        rng.random(),
+        rng.random(),
+        int(rng.integers(1 << 16)),
+    )
 
 
 def draw_wardrobe(rng: np.random.Generator, male: bool, hair: str) -> Wardrobe:
     """Draw what someone wears."""
-    collar = str(rng.choice(["crew", "vee", "wide", "bare", "shirt", "turtle", "hood"], p=[0.3, 0.14, 0.1, 0.06, 0.2, 0.1, 0.1]))
-    neckline = {"crew": rng.uniform(-0.012, 0.01), "vee": rng.uniform(0.0, 0.02), "wide": rng.uniform(0.02, 0.05), "bare": 0.2}.get(collar, -0.02)
+    collar = str(
+        rng.choice(["crew", "vee", "wide", "bare", "shirt", "turtle", "hood"], p=[0.3, 0.14, 0.1, 0.06, 0.2, 0.1, 0.1])
+    )
+    neckline = {
+        "crew": rng.uniform(-0.012, 0.01),
+        "vee": rng.uniform(0.0, 0.02),
+        "wide": rng.uniform(0.02, 0.05),
+        "bare": 0.2,
+    }.get(collar, -0.02)
     scarves = 0.5 if not male else 0.1
-    weights = np.array([16.0, 0.6, 0.6, 0.5, 0.6 - 0.3 * male, 1.3 * scarves, 1.2 * scarves, 0.3])
+    weights = np.array([16.0, 0.6, 0.6, 0.5, 0.6 - 0.3 * male, 1.3 * scarves, 1.2 * scarves, 0.5])
     metal = [(0.6, 0.43, 0.16), (0.6, 0.6, 0.62), (0.02, 0.02, 0.02), (0.9, 0.87, 0.8), (0.4, 0.02, 0.02)]
     frames = [(0.01, 0.01, 0.012), (0.12, 0.05, 0.02), (0.5, 0.5, 0.52), (0.5, 0.36, 0.14), (0.3, 0.02, 0.05), (0.6, 0.6, 0.6)]
     dark = rng.random() < 0.15
@@ -87,7 +109,7 @@ def draw_wardrobe(rng: np.random.Generator, male: bool, hair: str) -> Wardrobe:
         collar=collar, neckline=float(neckline), cloth=_draw_fabric(rng), second=_draw_fabric(rng),
         hat=str(rng.choice(HATS, p=weights / weights.sum())), hat_cloth=_draw_fabric(rng),
         glasses=str(rng.choice(["", "round", "square", "cat", "rimless"], p=[0.8, 0.07, 0.08, 0.02, 0.03])),
-        frame=frames[rim], frame_radius=rng.uniform(0.0005, 0.002) if rim < 2 else rng.uniform(0.0004, 0.0009), lens_size=rng.uniform(0.85, 1.15),
+        frame=frames[rim], frame_radius=rng.uniform(0.0005, 0.002 if rim < 2 else 0.0009), lens_size=rng.uniform(0.85, 1.15),
         lens_tint=tint, glare=float(rng.beta(1, 3)),
         earrings=str(rng.choice(["", "stud", "hoop", "drop"], p=[0.9, 0.06, 0.03, 0.01] if male else [0.55, 0.18, 0.17, 0.1])),
         jewel=metal[int(rng.integers(5))], necklace=bool(rng.random() < 0.18),
@@ -129,74 +151,8 @@ def dress(wardrobe: Wardrobe, rest: Float[np.ndarray, "V 3"], hair_thickness: fl
     return pieces
 
 
-def worn_threads(wardrobe: Wardrobe, rest: Float[np.ndarray, "V 3"], marks: Float[np.ndarray, "478 3"], eyes: Float[np.ndarray, "2 3"]) -> list[Threads]:
-    """Build frames of glasses and jewellery on a resting head; all of it follows the head but the necklace, which comes last."""
-    parts = []
-    if wardrobe.glasses:
-        parts += _frames(wardrobe, marks, eyes)
-    metal = lambda points, radius: lines(points, np.array(wardrobe.jewel), radius, label=THREAD_LABEL, gloss=6.0)
-    # The lobe is the lowest place of the ear.
-    for side in (-1, 1):
-        ear = rest[(rest[:, 0] * side > 0.06) & (rest[:, 2] < -0.045) & (rest[:, 2] > -0.1) & (rest[:, 1] > -0.06) & (rest[:, 1] < 0)]
-        if not wardrobe.earrings or not len(ear):
-            continue
-        lobe = ear[ear[:, 1].argmin()] + [side * 0.002, 0.002, 0.002]
-        match wardrobe.earrings:
-            case "stud":
-                parts.append(metal((lobe + np.array([[0, 0.0006, 0], [0, -0.0006, 0]]))[None], 0.0028))
-            case "hoop":
-                angle, size = np.linspace(0, 2 * np.pi, 28), 0.012 + 0.01 * wardrobe.lens_size
-                ring = np.stack([0.15 * side * np.sin(angle), np.cos(angle) - 1, np.sin(angle)], 1) * size
-                parts.append(metal((lobe + ring)[None], 0.001))
-            case _:
-                parts.append(metal((lobe + np.array([[0, 0, 0], [0, -0.02, 0]]))[None], 0.0006))
-                parts.append(metal((lobe + np.array([[0, -0.022, 0], [0, -0.027, 0]]))[None], 0.0042))
-    return parts
-
-
-def necklace(wardrobe: Wardrobe, rest: Float[np.ndarray, "V 3"]) -> list[Threads]:
-    """Lay a chain around the base of the neck; it follows the bust."""
-    if not wardrobe.necklace or wardrobe.collar in ("turtle", "hood", "shirt"):
-        return []
-    angle = np.linspace(-1.9, 1.9, 60)
-    ring = np.stack([0.068 * np.sin(angle), -0.178 + 0.03 * (1 - np.cos(angle * 0.8)) - 0.02 * np.cos(angle), -0.06 + 0.075 * np.cos(angle)], 1)
-    near = [rest[((rest - point) ** 2).sum(1).argmin()] for point in ring]
-    chain = gaussian_filter1d(0.3 * ring + 0.7 * np.array(near), 4, axis=0, mode="nearest") + [0, 0, 0.006]
-    return [lines(chain[None], np.array(wardrobe.jewel), 0.0011, label=THREAD_LABEL, gloss=5.0)]
-
-
-def lens_outline(wardrobe: Wardrobe, marks: Float[np.ndarray, "478 3"], eye: Float[np.ndarray, "3"], steps: int = 40) -> Float[np.ndarray, "S 3"]:
-    """Give the rim of a lens before a resting eye."""
-    angle = np.linspace(0, 2 * np.pi, steps)
-    power = {"round": 1.0, "square": 0.55, "cat": 0.75, "rimless": 0.7}[wardrobe.glasses]
-    x = np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** power * 0.0245 * wardrobe.lens_size
-    y = np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** power * (0.0225 if power == 1.0 else 0.0175) * wardrobe.lens_size
-    side = np.sign(eye[0])
-    if wardrobe.glasses == "cat":
-        y = y + 0.25 * np.maximum(x * side, 0)
-    front = max(marks[[6, 168, 9, 107, 336, 105, 334], 2].max(), eye[2] + 0.024) + 0.002
-    # Frames are bowed around the face.
-    return np.stack([eye[0] + 0.002 * side + x, eye[1] - 0.004 + y, front - 0.12 * np.maximum(x * side, 0) + 0.1 * y], 1)
-
-
-def _frames(wardrobe: Wardrobe, marks: np.ndarray, eyes: np.ndarray) -> list[Threads]:
-    radius = wardrobe.frame_radius * (0.5 if wardrobe.glasses == "rimless" else 1.0)
-    draw = lambda points: lines(np.asarray(points)[None], np.array(wardrobe.frame), radius, label=THREAD_LABEL, gloss=2.0)
-    rims = [lens_outline(wardrobe, marks, eye) for eye in eyes]
-    parts = [draw(rim) for rim in rims]
-    inner = [rim[np.abs(rim[:, 0]).argmin()] for rim in rims]
-    middle = (inner[0] + inner[1]) / 2 + [0, 0.004, 0.002]
-    parts.append(draw([inner[0], middle, inner[1]]))
-    for rim, temple in zip(rims, marks[[234, 454]], strict=True):
-        hinge = rim[np.abs(rim[:, 0]).argmax()]
-        ear = np.array([temple[0] * 1.13, hinge[1] - 0.002, -0.088])
-        course = np.linspace(0, 1, 12)[:, None]
-        parts.append(draw(hinge + (ear - hinge) * course + np.array([np.sign(hinge[0]) * 0.005, 0, 0]) * np.sin(course * np.pi)))
-    return parts
-
-
 def _grid(points: Float[np.ndarray, "R C 3"], *, closed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Make a mesh of rows of points that go down while columns go from front to the subject's left; `closed` joins the last column to the first."""
+    """Make a mesh of rows that go down and columns that go from front to the subject's left; `closed` joins its ends."""
     rows, columns = points.shape[:2]
     index = np.arange(rows * columns).reshape(rows, columns)
     if closed:
@@ -222,7 +178,9 @@ def _dome_rows(front: float, back: float, top: float, columns: int = 40, rows: i
     start = np.pi / 2 - 0.02 if top == 0.0 else rim + top / 0.095
     elevation = start + (rim - start) * np.linspace(0, 1, rows)[:, None]
     shape = np.broadcast_shapes(elevation.shape, around.shape)
-    return np.stack([np.cos(elevation) * np.sin(around), np.broadcast_to(np.sin(elevation), shape), np.cos(elevation) * np.cos(around)], -1)
+    return np.stack(
+        [np.cos(elevation) * np.sin(around), np.broadcast_to(np.sin(elevation), shape), np.cos(elevation) * np.cos(around)], -1
+    )
 
 
 def _dome(rest: np.ndarray, thick: float, *, front: float, back: float, crown: float, top: float = 0.0) -> Piece:
@@ -255,7 +213,9 @@ def _tube(rest: np.ndarray, levels: tuple[tuple[float, float], ...], fabric: int
         half = np.array([np.abs(ring[:, 0]).max(), 1]) if len(ring) else np.array([0.06, 1])
         z = ring[:, 2] if len(ring) else np.array([-0.12, -0.02])
         middle, deep = (z.max() + z.min()) / 2, np.ptp(z) / 2
-        rows.append(np.stack([np.sin(around) * (half[0] + off), np.full_like(around, y), middle + np.cos(around) * (deep + off)], 1))
+        rows.append(
+            np.stack([np.sin(around) * (half[0] + off), np.full_like(around, y), middle + np.cos(around) * (deep + off)], 1)
+        )
         rows[-1][:, 1] -= 0.02 * np.cos(around) + 0.006
     vertices, faces = _grid(np.stack(rows), closed=gap == 0)
     return Piece(vertices, faces, fabric, ramp_at(vertices[:, 1], -0.17, -0.08) * 0.6)
@@ -293,12 +253,15 @@ def _scarf(rest: np.ndarray, thick: float, *, rim: float, closed: bool) -> list[
     gap = 0.0 if closed else 0.75
     around = np.linspace(gap, 2 * np.pi - gap, 40, endpoint=not closed)
     rows = []
-    for y, wide, deep, middle in ((0.02, 0.094, 0.108, -0.085), (-0.03, 0.094, 0.105, -0.085), (-0.09, 0.09, 0.092, -0.075), (-0.125, 0.09, 0.085, -0.07), (-0.165, 0.125, 0.1, -0.07),
-                                  (-0.21, 0.185, 0.125, -0.07), (-0.28, 0.205, 0.14, -0.07)):  # fmt: skip
+    for y, wide, deep, middle in DRAPE:
         if closed and y > -0.08:
             continue
         fold = 1 + 0.05 * np.sin(around * 9 + y * 40) + 0.03 * np.sin(around * 17)
         front = 0.022 * np.clip(np.cos(around), 0, 1) if y < -0.1 else 0.0
-        rows.append(np.stack([np.sin(around) * wide * fold, y - 0.012 * np.cos(around), middle + np.cos(around) * deep * fold - front], 1))
+        rows.append(
+            np.stack(
+                [np.sin(around) * wide * fold, y - 0.012 * np.cos(around), middle + np.cos(around) * deep * fold - front], 1
+            )
+        )
     vertices, faces = _grid(np.stack(rows), closed=closed)
     return [hood, Piece(vertices, faces, 2, ramp_at(vertices[:, 1], -0.16, -0.06))]
