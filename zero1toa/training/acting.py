@@ -15,8 +15,8 @@ from zero1toa.head.base import ARKIT_NAMES
 from zero1toa.symgen.performances import CHANNELS, PERFORMANCES, ease, perform, relax, to_states
 from zero1toa.types import Camera, HeadState
 
-# Between a face's width at the ears and the picture's, in the crops that the program makes.
-FACE_WIDTH, TARGET = 0.14, (0.0, -0.03, -0.06)
+# A face's width in metres, of which the program's crops are three wide or less; what cameras look at and go around.
+FACE_WIDTH, TARGET = 0.135, (0.0, -0.03, -0.06)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def draw_take(rng: np.random.Generator, frames: int, size: int) -> Take:
 
 def _photo_camera(rng: np.random.Generator, yaw: float, size: int) -> Camera:
     """Stand before a face as photographers do: near or far, not quite centred, not quite level."""
-    width = FACE_WIDTH * float(np.clip(rng.normal(2.9, 0.35), 2.0, 3.8))
+    width = FACE_WIDTH * float(np.clip(rng.normal(2.75, 0.4), 1.9, 3.6))
     distance = float(np.exp(rng.uniform(math.log(0.45), math.log(2.5))))
     pitch = float(np.clip(rng.normal() * 6, -18, 18))
     camera = orbit_camera(

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy.spatial import KDTree
 
 from zero1toa.training.hairstyle import Hairdo
-from zero1toa.training.noise import noise_at, unit
+from zero1toa.training.noise import noise_at, ramp_at, unit
 
 STEPS = 18
 
@@ -72,6 +72,12 @@ def _guides(style, roots, normals, length, front, tree: KDTree, solid_normals, r
         weight = 1.5 if style.ties else 0.35 * max(0.0, 1 - share / 0.5) * (1 - style.lift)
         fall = np.where(front[:, None], 0.5, style.gravity) * np.minimum(share * length[:, None] / 0.03, 1.6)
         waver = np.stack([noise_at(here, 0.035, seed) for seed in (1, 2, 3)], 1)
+        # Out of the face: aside and back, wherever a strand hangs before it.
+        before = (
+            ramp_at(here[:, 2], -0.05, -0.01) * ramp_at(0.062 - np.abs(here[:, 0]), 0, 0.02) * (here[:, 1] < 0.075) * ~front
+        )
+        aside = np.stack([np.sign(here[:, 0] + 1e-9), 0 * before, -0.7 + 0 * before], 1)
+        comb = comb + 2.2 * style.aside * before[:, None] * aside
         direction = unit(direction + weight * comb + fall * [0, -1, 0] + 0.1 * waver)
         ahead = here + step * direction
         gap, nearest = tree.query(ahead)

@@ -77,6 +77,7 @@ class Hairdo:
     children: int = 14
     fringe: float = 0.0  # length of hair that falls over the forehead
     ties: tuple[tuple[float, float, float], ...] = ()  # where it is gathered, on the template
+    aside: float = 1.0  # how far hair is kept out of the face
     recession: float = 0.0
     low: float = 0.0
     radius: float = 0.0004
@@ -109,6 +110,7 @@ def draw_hairdo(rng: np.random.Generator, color: tuple[float, float, float], mal
         "tips": float(np.exp(0.25 * rng.normal() + (0.4 if rng.random() < 0.15 else 0.0))),
         "spread": u(0.08, 0.35), "gloss": float(rng.beta(1.6, 1.6)), "low": u(0, 0.012),
         "recession": u(0.01, 0.05) * (male and rng.random() < 0.25 + 0.5 * age),
+        "aside": 1.0 if rng.random() < 0.8 else u(0, 0.7),
         "comb": (u(-0.5, 0.5), u(-0.1, 0.4), u(-0.8, 0.4)),
     }  # fmt: skip
     if kind in PARTED:

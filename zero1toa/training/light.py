@@ -50,7 +50,7 @@ def _tint(rng: np.random.Generator, strength: float) -> np.ndarray:
     """Draw a colour of mean 1: mostly between candle and sky, sometimes anything."""
     warm = rng.normal() * strength
     color = np.array([1 + 0.35 * warm, 1.0, 1 - 0.45 * warm])
-    if rng.random() < 0.12:
+    if rng.random() < 0.07:
         color = 0.25 + rng.random(3) * 1.5
     return np.clip(color, 0.08, None) / np.clip(color, 0.08, None).mean()
 

@@ -31,7 +31,7 @@ LUMA = np.array([0.299, 0.587, 0.114])
 
 def draw_grade(rng: np.random.Generator) -> ColorMap:
     """Draw how a photographer or a century has coloured a picture: mostly hardly, else a cast, faded, sepia or grey."""
-    kind = rng.choice(["plain", "cast", "faded", "vivid", "grey", "sepia"], p=[0.45, 0.2, 0.1, 0.1, 0.1, 0.05])
+    kind = rng.choice(["plain", "cast", "faded", "vivid", "grey", "sepia"], p=[0.54, 0.18, 0.08, 0.07, 0.08, 0.05])
     grey = np.outer(np.ones(3), LUMA)
     match kind:
         case "cast":
@@ -161,7 +161,7 @@ def damage(image: Float[np.ndarray, "H W 3"], rng: np.random.Generator, amount: 
         y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
         image = image * (1 - rng.uniform(0.1, 0.5) * (x**2 + y**2) / 2)[..., None]
     if often(0.5):
-        sigma = rng.exponential(0.015)
+        sigma = rng.exponential(0.011)
         grain = rng.normal(size=image.shape) if rng.random() < 0.6 else rng.normal(size=(size, size, 1)).repeat(3, 2)
         if rng.random() < 0.4:
             grain = cv2.GaussianBlur(grain, (0, 0), 0.8) * 1.7

@@ -123,7 +123,7 @@ def _skin(skin, p, t, albedo, n, turn):
     blood, melanin = max(blood, 0.0), max(melanin, 0.0)
     red = 0.90 * math.exp(-0.85 * melanin - 0.14 * blood)
     green = 0.80 * math.exp(-1.38 * melanin - 0.92 * blood)
-    blue = 0.74 * math.exp(-1.95 * melanin - 0.80 * blood)
+    blue = 0.69 * math.exp(-1.95 * melanin - 0.80 * blood)
     albedo[0], albedo[1], albedo[2] = red, green, blue
     if lips > 0.0:
         lined = 1 + 0.14 * noise(x / 0.0012, y / 0.006, z / 0.006, seed + 21) + 0.1 * fine
@@ -253,6 +253,12 @@ def _fabric(row, p, albedo, n, turn):
     elif row[6] == 4:
         u, v = (around / scale) % 1.0 - 0.5, (y / scale) % 1.0 - 0.5
         mix = 1 - ramp(math.sqrt(u * u + v * v), 0.22, 0.28)
+    elif row[6] == 5:
+        # A jacket's opening, with lapels: its second colour is the shirt's.
+        opening = (y + 0.3) * 0.42 * (z > -0.06)
+        mix = ramp(opening - abs(x), 0.0, 0.0008)
+        lapel = abs(abs(x) - opening - 0.028 + 0.5 * abs(y + 0.2))
+        mix -= 0.35 * (1 - ramp(lapel, 0.0008, 0.0016)) * (z > -0.06)
     shade = (
         1
         + 0.08 * row[10] * noise(x / 0.0012, y / 0.0012, z / 0.0012, seed)

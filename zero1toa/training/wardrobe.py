@@ -20,7 +20,10 @@ SKULL = np.array([0.0, 0.01, -0.075])
 
 @dataclass(frozen=True, slots=True)
 class Fabric:
-    """A cloth: two linear colours, how they alternate (0 plain, 1 stripes, 2 checks, 3 blotches, 4 dots), and its relief."""
+    """A cloth: two linear colours, how they alternate, and its relief.
+
+    Patterns: 0 plain, 1 stripes, 2 checks, 3 blotches, 4 dots, 5 a jacket over a shirt.
+    """
 
     color: tuple[float, float, float]
     second: tuple[float, float, float]
@@ -74,7 +77,7 @@ def _draw_fabric(rng: np.random.Generator) -> Fabric:
         if rng.random() < 0.5
         else rng.random(3) ** 2
     )
-    pattern = int(rng.choice(5, p=[0.58, 0.14, 0.09, 0.12, 0.07]))
+    pattern = int(rng.choice(6, p=[0.52, 0.12, 0.09, 0.1, 0.05, 0.12]))
     return Fabric(
         tuple(color),
         tuple(second),
@@ -123,7 +126,9 @@ def dress(wardrobe: Wardrobe, rest: Float[np.ndarray, "V 3"], hair_thickness: fl
         case "turtle":
             pieces.append(_tube(rest, ((-0.105, 0.006), (-0.125, 0.008), (-0.15, 0.009), (-0.185, 0.02)), 0))
         case "hood":
-            pieces.append(_tube(rest, ((-0.122, 0.022), (-0.135, 0.036), (-0.165, 0.044), (-0.205, 0.03)), 1))
+            pieces.append(
+                _tube(rest, ((-0.132, 0.016), (-0.137, 0.03), (-0.155, 0.042), (-0.185, 0.042), (-0.215, 0.02)), 1, tilt=0.03)
+            )
         case "shirt":
             pieces.append(_tube(rest, ((-0.118, 0.006), (-0.14, 0.012), (-0.172, 0.03)), 1, gap=0.32))
         case _:
@@ -141,7 +146,7 @@ def dress(wardrobe: Wardrobe, rest: Float[np.ndarray, "V 3"], hair_thickness: fl
         case "headband":
             pieces.append(_dome(rest, thick, front=0.058, back=-0.01, crown=0.0, top=0.03))
         case "turban":
-            pieces.append(_dome(rest, thick + 0.016, front=0.055, back=-0.03, crown=0.02))
+            pieces.append(_dome(rest, thick + 0.008, front=0.055, back=-0.03, crown=0.012, wound=0.009))
         case "hijab":
             pieces += _scarf(rest, thick, rim=1.02, closed=True)
         case "veil":
@@ -170,7 +175,7 @@ def _reach(rest: np.ndarray, directions: Float[np.ndarray, "N 3"], *, lowest: fl
     return np.where(aligned > 0.965, distance[None], 0.0).max(1).clip(0.06)
 
 
-def _dome_rows(front: float, back: float, top: float, columns: int = 40, rows: int = 12) -> Float[np.ndarray, "R C 3"]:
+def _dome_rows(front: float, back: float, top: float, columns: int = 48, rows: int = 20) -> Float[np.ndarray, "R C 3"]:
     """Give directions from the pole (or a band's upper edge) down to a hat's rim, whose height is given before and behind."""
     around = np.arange(columns) / columns * 2 * np.pi
     forward = (1 + np.cos(around)) / 2
@@ -183,11 +188,15 @@ def _dome_rows(front: float, back: float, top: float, columns: int = 40, rows: i
     )
 
 
-def _dome(rest: np.ndarray, thick: float, *, front: float, back: float, crown: float, top: float = 0.0) -> Piece:
-    """Cover the skull from its top to a rim."""
+def _dome(
+    rest: np.ndarray, thick: float, *, front: float, back: float, crown: float, top: float = 0.0, wound: float = 0.0
+) -> Piece:
+    """Cover the skull from its top to a rim; `wound` metres deep are the folds of a turban."""
     directions = _dome_rows(front, back, top)
     reach = _reach(rest, directions.reshape(-1, 3)).reshape(directions.shape[:2])
     puffed = crown * np.clip(directions[..., 1], 0, 1) ** 2 * 1.5
+    across = directions[..., 1] * 14 + 2.5 * np.sin(np.arctan2(directions[..., 0], directions[..., 2]))
+    puffed = puffed + wound * np.abs(np.sin(across)) * (1.2 - directions[..., 1])
     points = SKULL + directions * (reach + thick + puffed)[..., None]
     vertices, faces = _grid(points, closed=True)
     return Piece(vertices, faces, 2, np.ones(len(vertices)))
@@ -204,8 +213,13 @@ def _brim(rest: np.ndarray, thick: float, *, front: float, back: float, reach: f
     return Piece(vertices, faces, 2, np.ones(len(vertices)))
 
 
-def _tube(rest: np.ndarray, levels: tuple[tuple[float, float], ...], fabric: int, gap: float = 0.0) -> Piece:
-    """Lay a collar around the neck: heights and how far it stands off there; `gap` leaves it open in front, in radians."""
+def _tube(
+    rest: np.ndarray, levels: tuple[tuple[float, float], ...], fabric: int, gap: float = 0.0, tilt: float = 0.02
+) -> Piece:
+    """Lay a collar around the neck: heights and how far it stands off there, lower in front by twice the `tilt`.
+
+    `gap` leaves it open in front, in radians.
+    """
     around = np.linspace(gap, 2 * np.pi - gap, 36, endpoint=gap > 0)
     rows = []
     for y, off in levels:
@@ -216,7 +230,7 @@ def _tube(rest: np.ndarray, levels: tuple[tuple[float, float], ...], fabric: int
         rows.append(
             np.stack([np.sin(around) * (half[0] + off), np.full_like(around, y), middle + np.cos(around) * (deep + off)], 1)
         )
-        rows[-1][:, 1] -= 0.02 * np.cos(around) + 0.006
+        rows[-1][:, 1] -= tilt * np.cos(around) + 0.006
     vertices, faces = _grid(np.stack(rows), closed=gap == 0)
     return Piece(vertices, faces, fabric, ramp_at(vertices[:, 1], -0.17, -0.08) * 0.6)
 
