@@ -12,11 +12,12 @@ from zero1toa.geometry.camera import project, resize
 from zero1toa.head.base import ARKIT_NAMES
 from zero1toa.training.acting import draw_take
 from zero1toa.training.body import Body
-from zero1toa.training.clips import ClipConfig, make_example, seen_in_photo
+from zero1toa.training.clips import ClipConfig, make_example
 from zero1toa.training.looks import damage, draw_scramble, paint
 from zero1toa.training.misfit import misfit
 from zero1toa.training.picture import take_picture
 from zero1toa.training.recipe import draw_person
+from zero1toa.training.seen import seen_in_photo
 from zero1toa.types import PARTS
 
 SMALL = ClipConfig(frames=2, size=64, photo_size=128, supersample=1, splats=2000)

@@ -14,25 +14,21 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from zero1toa.geometry.camera import center, project, resize
+from zero1toa.geometry.camera import project, resize
 from zero1toa.head.linear import LinearHead
 from zero1toa.priors.base import ClipRequest
 from zero1toa.priors.projection import project_photo
 from zero1toa.render.photo import PhotoSurface
 from zero1toa.training.acting import Take, draw_take
-from zero1toa.training.body import Body, Posed
+from zero1toa.training.body import Body
 from zero1toa.training.drafts import draw_spoiling, first_avatar, render_draft
 from zero1toa.training.features import find_features
 from zero1toa.training.looks import damage, draw_background, draw_grade, draw_scramble, paint
 from zero1toa.training.misfit import Fit, misfit
 from zero1toa.training.picture import Picture, develop, exposure_gain, take_picture
 from zero1toa.training.recipe import Person, draw_person
-from zero1toa.training.surface import CLOTH
-from zero1toa.types import Camera, Reference
-
-# How far behind what the photo shows a point may lie and still be seen there, in metres: skin; folds, which lie close to
-# each other; hair, which is loose. Cosine to the view below which skin is not seen well enough to copy.
-SEEN, SEEN_FOLDS, SEEN_HAIR, GRAZING = 0.004, 0.0012, 0.012, 0.12
+from zero1toa.training.seen import seen_in_photo
+from zero1toa.types import Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,36 +144,6 @@ def _shoot(body: Body, take: Take, config: ClipConfig) -> _Shot:
     return _Shot(
         photo, np.stack(light), as_tensor(alpha), torch.from_numpy(np.stack(parts).astype(np.uint8)), as_tensor(hidden)
     )
-
-
-def seen_in_photo(body: Body, picture: Picture, photo: Picture, posed: Posed, camera: Camera) -> Float[np.ndarray, "H W"]:
-    """Say for every pixel of a picture whether the photo sees the same point of the person; 1 where nobody is."""
-    from scipy.ndimage import maximum_filter
-
-    label, thread = picture.label, picture.owner >= 0
-    mesh = (picture.face >= 0) & ~thread
-    places = np.zeros((*label.shape, 3))
-    corners = body.faces[picture.face[mesh]]
-    weights = picture.weights[mesh][..., None]
-    places[mesh] = (posed.vertices[corners] * weights).sum(1)
-    places[thread] = posed.threads.points[picture.owner[thread]]
-    seen = project(torch.from_numpy(places.reshape(1, -1, 3)).float(), camera)[0].numpy().reshape(places.shape)
-    height, width = photo.depth.shape
-    x, y = np.floor(seen[..., 0]).astype(int), np.floor(seen[..., 1]).astype(int)
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    # At an edge the neighbours' depth counts, or slopes would shade themselves.
-    depth = maximum_filter(photo.depth, 3)[y.clip(0, height - 1), x.clip(0, width - 1)]
-    folds = (label >= 3) & (label <= 8)
-    tolerance = np.where(folds, SEEN_FOLDS, np.where(label >= 20, SEEN_HAIR, SEEN))
-    visible = inside & (seen[..., 2] < depth + tolerance)
-    eye = center(camera)[0].double().numpy()
-    toward = eye - places[mesh]
-    normal = (posed.normals[corners] * weights).sum(1)
-    cosine = (normal * toward).sum(-1) / np.maximum(np.linalg.norm(toward, axis=-1) * np.linalg.norm(normal, axis=-1), 1e-9)
-    # Worn things are sheets: they are seen from either side.
-    sheet = body.material[picture.face[mesh]] >= CLOTH
-    visible[mesh] &= np.where(sheet, np.abs(cosine), cosine) > GRAZING
-    return np.where(label > 0, visible, True).astype(np.float64)
 
 
 def _looks(shot: _Shot, person: Person, config: ClipConfig, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,12 @@ class ColorMap:
 
     def __call__(self, image: Image) -> Image:
         """Map pictures in [0, 1]."""
-        return np.clip(np.clip(image, 0, 1) ** self.gamma @ self.matrix.T + self.shift, 0, 1)
+        if self is IDENTITY:
+            return image
+        image = np.clip(image, 0, 1)
+        # Powers are slow, and most maps have none.
+        image = image if (self.gamma == 1).all() else image**self.gamma
+        return np.clip(image @ self.matrix.T + self.shift, 0, 1)
 
 
 IDENTITY = ColorMap(np.ones(3), np.eye(3), np.zeros(3))
