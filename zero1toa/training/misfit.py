@@ -28,19 +28,21 @@ def misfit(
     head: LinearHead, identity: Identity, photo_state: HeadState, photo_camera: Camera, states: HeadState, amount: float,
     rng: np.random.Generator,
 ) -> Fit:  # fmt: skip
-    """Give a fit with errors: none for an `amount` of 0, those of the program's own fits for about 1.
+    """Give a fit with errors: none for an `amount` of 0, about half of those of the program's own fits for 1.
 
-    Errors compensate in the photo's own view, as a fit's do: its landmarks are met by moving and zooming the camera.
+    Errors compensate in the photo's own view, as a fit's do: its landmarks are met by moving and zooming the camera. The
+    other half of a real fit's errors is that landmarks slide over the skin, which moves warp and drawing alike, so that
+    a picture that is true to them is not true to the person; no prior can be asked to undo that.
     """
     if amount <= 0:
         return Fit(identity, photo_state, photo_camera, states)
     draw = lambda *shape: torch.from_numpy(rng.normal(size=shape)).float()
-    wrong = identity.shape + 0.05 * amount * draw(len(identity.shape))
+    wrong = identity.shape + 0.12 * amount * draw(len(identity.shape))
     # What no shape can say, a fit finds in part.
     offsets = identity.offsets * (1 - 0.5 * min(amount, 1.5) * float(rng.random()))
     guess = Identity(wrong, offsets)
-    seen = _misjudged(photo_state, amount, draw, expression=0.05, turn=0.02)
-    played = _misjudged(states, amount, draw, expression=0.02, turn=0.006)
+    seen = _misjudged(photo_state, amount, draw, expression=0.14, turn=0.025)
+    played = _misjudged(states, amount, draw, expression=0.03, turn=0.008)
     farther = float(np.exp(0.12 * amount * rng.normal()))
     viewmats, intrinsics = photo_camera.viewmats.clone(), photo_camera.intrinsics.clone()
     viewmats[:, 2, 3] *= farther
@@ -56,7 +58,7 @@ def _misjudged(state: HeadState, amount: float, draw, *, expression: float, turn
     count = state.expression.shape[1]
     # Expressions are held in [0, 1], so their errors are one-sided at rest.
     weights = (state.expression + expression * amount * draw(1, count)).clamp(0, 1)
-    weights = torch.where(state.expression.sum(0) > 0, weights, weights * 0.5)
+    weights = torch.where(state.expression.sum(0) > 0, weights, weights * 0.4)
     return HeadState(
         weights, state.neck, state.head + turn * amount * draw(1, 3), state.eyes + 1.5 * turn * amount * draw(1, 2, 3)
     )
