@@ -23,7 +23,7 @@ from zero1toa.training.acting import Take, draw_take
 from zero1toa.training.body import Body
 from zero1toa.training.drafts import draw_spoiling, first_avatar, render_draft
 from zero1toa.training.features import find_features
-from zero1toa.training.looks import damage, draw_background, draw_grade, draw_scramble, paint
+from zero1toa.training.looks import Look, damage, draw_background, draw_look, draw_scramble
 from zero1toa.training.misfit import Fit, misfit
 from zero1toa.training.picture import Picture, develop, exposure_gain, take_picture
 from zero1toa.training.recipe import Person, draw_person
@@ -88,14 +88,15 @@ def make_example(seed: int, head: LinearHead, config: ClipConfig | None = None) 
     body = Body(person, head, _features(head))
     take = draw_take(rng, config.frames, config.photo_size)
     shot = _shoot(body, take, config)
-    truth, photo_colors = _looks(shot, person, config, rng)
+    look = draw_look(rng, config.painted)
+    truth, photo_colors = _developed(shot, person)
     fit = misfit(
         head, person.identity, take.photo_state, take.photo_camera, take.states, config.misfit * _misfit_amount(rng), rng
     )  # fmt: skip
-    photo, matte, foreground = _photograph(photo_colors, shot.photo.alpha, config, rng)
+    photo, matte, foreground = _photograph(photo_colors, shot.photo.alpha, look, config, rng)
     gray = rng.uniform(0, 1) if rng.random() < 0.25 else 0.5
     background = torch.full((3,), float(gray))
-    frames = _over(truth, shot.alpha, background)
+    frames = _over(look(truth), shot.alpha, background)
     request, surface = _request(head, fit, take, foreground, matte, background, config)
     avatar = first_avatar(surface, head, fit.identity, fit.photo_state, config.splats, rng)
     draft = render_draft(avatar, request.vertices, request.cameras, frames, background, draw_spoiling(rng), rng)
@@ -146,22 +147,15 @@ def _shoot(body: Body, take: Take, config: ClipConfig) -> _Shot:
     )
 
 
-def _looks(shot: _Shot, person: Person, config: ClipConfig, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Develop clip and photo alike: exposure, grading, now and then paint. Gives colours not yet over any background."""
+def _developed(shot: _Shot, person: Person) -> tuple[np.ndarray, np.ndarray]:
+    """Expose clip and photo alike; gives display colours that are not yet over any background."""
     gain = exposure_gain(shot.photo, person.exposure)
-    grade = draw_grade(rng)
     clip = develop(shot.light / np.maximum(shot.alpha.numpy()[..., None], 1e-3), gain, person.contrast)
-    photo = develop(shot.photo.light / np.maximum(shot.photo.alpha[..., None], 1e-3), gain, person.contrast)
-    clip, photo = grade(clip), grade(photo)
-    if rng.random() < config.painted:
-        radius, canvas, seed = int(rng.integers(1, 4)), rng.choice([0.0, rng.uniform(0.01, 0.1)]), int(rng.integers(1 << 20))
-        larger = config.photo_size / config.size
-        clip, photo = paint(clip, radius, canvas, seed), paint(photo, round(radius * larger), canvas, seed)
-    return clip, photo
+    return clip, develop(shot.photo.light / np.maximum(shot.photo.alpha[..., None], 1e-3), gain, person.contrast)
 
 
 def _photograph(
-    colors: np.ndarray, alpha: np.ndarray, config: ClipConfig, rng: np.random.Generator
+    colors: np.ndarray, alpha: np.ndarray, look: Look, config: ClipConfig, rng: np.random.Generator
 ) -> tuple[Float[Tensor, "P P 3"], Float[Tensor, "P P"], Float[Tensor, "P P 3"]]:
     """Put the person before a background, damage the photo, and matte it as well as a matting does; the program's own
     estimate of the person's colours comes third."""
@@ -174,7 +168,7 @@ def _photograph(
     picture = colors * soft[..., None] + draw_background(rng, size) * (1 - soft[..., None])
     # One sample a pixel is too crisp for a photo.
     picture = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), 0.6 * size / 512)
-    photo = damage(picture, rng, config.damage)
+    photo = damage(look(picture, size / config.size), rng, config.damage)
     matte = soft
     if rng.random() < 0.6 * min(config.damage, 1.0):
         matte = cv2.GaussianBlur(matte, (0, 0), rng.uniform(0.5, 3) * size / 512)

@@ -43,7 +43,7 @@ def draw_spoiling(rng: np.random.Generator) -> Spoiling:
     """Draw what is wrong with a draft: a few things at a time, sometimes nothing."""
     some = lambda share, worst=1.0: float(rng.beta(1, 2) * worst) if rng.random() < share else 0.0
     return Spoiling(
-        holes=some(0.4), floaters=some(0.3), swollen=some(0.4), shaken=some(0.4), stained=some(0.45), disagreeing=some(0.4),
+        holes=some(0.4), floaters=some(0.22), swollen=some(0.4), shaken=some(0.4), stained=some(0.45), disagreeing=some(0.4),
         lids=some(0.3), blur=some(0.4), late=float(rng.random()) if rng.random() < 0.5 else 0.0,
     )  # fmt: skip
 
@@ -92,9 +92,9 @@ def _spoil(avatar: Avatar, spoiling: Spoiling, rng: np.random.Generator) -> _Spo
     if spoiling.shaken:
         shift = shift + 0.4 * spoiling.shaken * draw(count, 3)
     if spoiling.floaters:
-        loose = torch.from_numpy(rng.random(count)) < 0.03 * spoiling.floaters
-        shift = torch.where(loose[:, None], shift + draw(count, 3) * 6, shift)
-        stain = torch.where(loose[:, None], 0.5 * draw(count, 3), stain)
+        loose = torch.from_numpy(rng.random(count)) < 0.015 * spoiling.floaters
+        shift = torch.where(loose[:, None], shift + draw(count, 3) * 5, shift)
+        stain = torch.where(loose[:, None], 0.14 * draw(count, 1) + 0.05 * draw(count, 3), stain)
         grow = torch.where(loose[:, None], grow + 0.8, grow)
     if spoiling.swollen:
         swell = 0.5 + patch(0.05)[:, None] if rng.random() < 0.5 else torch.ones(count, 1)

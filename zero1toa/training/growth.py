@@ -158,6 +158,9 @@ def _locks(style: Hairdo, guides: Float[np.ndarray, "G S 3"], rng) -> tuple[Floa
         angle = phase + course * arc / style.curl_length * 2 * np.pi
         width = style.curl * np.minimum(1, 3 * course)
         u, v = u + width * np.cos(angle), v + width * np.sin(angle)
+        # Curls tighter than the steps of a strand cannot be wound; hair of that kind is frizz.
+        frizz = width * float(ramp_at(0.022 - style.curl_length, 0.0, 0.008))
+        u, v = u + frizz * rng.normal(size=u.shape), v + frizz * rng.normal(size=v.shape)
     shorter = 1 - 0.25 * rng.random((count, children, 1)) ** 2
     at = np.clip(course * shorter * (len(course) - 1), 0, len(course) - 1.001)
     low, part = at.astype(int), (at % 1)[..., None]

@@ -20,6 +20,8 @@ from zero1toa.training.noise import unit
 
 # Directions in which the sky is sampled; pixels of a depth map a side; metres by which a surface does not shade itself.
 DIRECTIONS, MAP, BIAS = 14, 112, 0.0035
+# Neighbours along a thread are lit alike: so many of them share one look.
+THINNED = 3
 # Points are looked up so many metres off their surface.
 CLEAR = 0.002
 
@@ -107,25 +109,26 @@ def light_points(
 ) -> Lit:
     """Work out what light reaches points with normals and, from lamps, threads, past the triangles of `blockers`."""
     total, vector = np.zeros((len(points), 3)), np.zeros((len(points), 3))
+    lifted, few = points + CLEAR * normals, threads[::THINNED]
     sky, whole = np.zeros(len(points)), np.zeros(len(points))
     for direction in _spread(DIRECTIONS):
         up = direction[1] * 0.5 + 0.5
         color = light.floor * (1 - up) + light.sky * up
         cosine = normals @ direction
-        (seen,) = visibility((points + CLEAR * normals,), blockers, faces, direction)
+        (seen,) = visibility((lifted,), blockers, faces, direction)
         _gather(total, vector, cosine, seen, color * (4 / DIRECTIONS), direction)
         sky += np.maximum(cosine, 0) * seen
         whole += np.maximum(cosine, 0)
-    lamps, on_threads = np.zeros((len(points), len(light.sizes))), np.zeros((len(threads), len(light.sizes)))
+    lamps, on_threads = np.zeros((len(points), len(light.sizes))), np.zeros((len(few), len(light.sizes)))
     for index, (direction, color, size) in enumerate(zip(light.directions, light.colors, light.sizes, strict=True)):
         # A large lamp is seen in part: a few points of its disc, one for a small one.
         spots = _disc(direction, size)
         for spot in spots:
-            seen, seen_threads = visibility((points + CLEAR * normals, threads), blockers, faces, spot)
+            seen, seen_threads = visibility((lifted, few), blockers, faces, spot)
             lamps[:, index] += seen / len(spots)
             on_threads[:, index] += seen_threads / len(spots)
         _gather(total, vector, normals @ direction, lamps[:, index], color, direction)
-    return Lit(total, vector, lamps, sky / np.maximum(whole, 1e-6), on_threads)
+    return Lit(total, vector, lamps, sky / np.maximum(whole, 1e-6), on_threads.repeat(THINNED, 0)[: len(threads)])
 
 
 @njit(cache=True, nogil=True)

@@ -62,6 +62,28 @@ def draw_grade(rng: np.random.Generator) -> ColorMap:
             return IDENTITY
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a whole picture has been through after it was lit: grading and, for a `radius` over 0, paint on a canvas."""
+
+    grade: ColorMap
+    radius: int
+    canvas: float
+    seed: int
+
+    def __call__(self, image: Image, larger: float = 1.0) -> Image:
+        """Give pictures in [0, 1] this look; strokes of pictures with more pixels are wider in pixels."""
+        image = self.grade(image)
+        return paint(image, max(1, round(self.radius * larger)), self.canvas, self.seed) if self.radius else image
+
+
+def draw_look(rng: np.random.Generator, painted: float) -> Look:
+    """Draw the look of an example; a share of them is `painted`."""
+    grade = draw_grade(rng)
+    radius = int(rng.integers(1, 4)) if rng.random() < painted else 0
+    return Look(grade, radius, float(rng.choice([0.0, rng.uniform(0.01, 0.1)])), int(rng.integers(1 << 20)))
+
+
 def draw_scramble(rng: np.random.Generator) -> ColorMap:
     """Draw a map that forgets what colours mean but keeps pictures legible: hue, channels, gamma and sign at random."""
     base = np.eye(3)[rng.permutation(3)]

@@ -191,7 +191,7 @@ def _draw_skin(rng: np.random.Generator, made_up: bool, age: float, ancestry: st
 
 def _hair_color(rng, ancestry: str, age: float) -> Color:
     """Draw a hair colour by pigments: black, brown, blond, red, grey, or dyed."""
-    if rng.random() < 0.05:
+    if rng.random() < 0.035:
         return tuple(rng.random(3) ** 2 * 0.7)
     brown = {
         "african": rng.uniform(1.6, 3),

@@ -93,7 +93,7 @@ def _draw_fabric(rng: np.random.Generator) -> Fabric:
 def draw_wardrobe(rng: np.random.Generator, male: bool, hair: str) -> Wardrobe:
     """Draw what someone wears."""
     collar = str(
-        rng.choice(["crew", "vee", "wide", "bare", "shirt", "turtle", "hood"], p=[0.3, 0.14, 0.1, 0.06, 0.2, 0.1, 0.1])
+        rng.choice(["crew", "vee", "wide", "bare", "shirt", "turtle", "hood"], p=[0.33, 0.16, 0.1, 0.06, 0.2, 0.1, 0.05])
     )
     neckline = {
         "crew": rng.uniform(-0.012, 0.01),
@@ -126,9 +126,8 @@ def dress(wardrobe: Wardrobe, rest: Float[np.ndarray, "V 3"], hair_thickness: fl
         case "turtle":
             pieces.append(_tube(rest, ((-0.105, 0.006), (-0.125, 0.008), (-0.15, 0.009), (-0.185, 0.02)), 0))
         case "hood":
-            pieces.append(
-                _tube(rest, ((-0.132, 0.016), (-0.137, 0.03), (-0.155, 0.042), (-0.185, 0.042), (-0.215, 0.02)), 1, tilt=0.03)
-            )
+            levels = ((-0.138, 0.012), (-0.142, 0.022), (-0.155, 0.031), (-0.178, 0.034), (-0.215, 0.02))
+            pieces.append(_tube(rest, levels, 0, tilt=0.03))
         case "shirt":
             pieces.append(_tube(rest, ((-0.118, 0.006), (-0.14, 0.012), (-0.172, 0.03)), 1, gap=0.32))
         case _:
