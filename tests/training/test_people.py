@@ -11,7 +11,7 @@ from zero1toa.training.body import Body
 from zero1toa.training.hairstyle import KINDS
 from zero1toa.training.light import visibility
 from zero1toa.training.noise import noise, slope
-from zero1toa.training.people import draw_portrait
+from zero1toa.training.people import draw_portrait, draw_sheet
 from zero1toa.training.picture import take_picture
 from zero1toa.training.recipe import draw_person
 from zero1toa.training.threads import draw
@@ -68,6 +68,13 @@ def test_the_same_seed_gives_the_same_person_and_another_does_not(head):
     first, again, other = (draw_portrait(seed, head, 40) for seed in (3, 3, 4))
     assert (first == again).all()
     assert np.abs(first - other).mean() > 0.02
+
+
+def test_a_sheet_shows_as_many_as_were_asked_for():
+    sheet = draw_sheet(range(3), 24, "side")
+    assert sheet.shape == (48, 48, 3)
+    assert sheet[:24].std() > 10
+    assert sheet[24:, 24:].max() == 0
 
 
 def test_a_person_is_seen_from_everywhere_in_finite_colours(head, features):

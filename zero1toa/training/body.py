@@ -16,7 +16,8 @@ from zero1toa.training.growth import Strands, grow
 from zero1toa.training.jewellery import lens_outline, necklace, worn_threads
 from zero1toa.training.noise import noise_at, ramp_at, unit
 from zero1toa.training.recipe import Person
-from zero1toa.training.surface import CLOTH, COLUMNS
+from zero1toa.training.skin import COLUMNS
+from zero1toa.training.surface import CLOTH
 from zero1toa.training.threads import Threads, joined, lines
 from zero1toa.training.wardrobe import Piece, dress
 from zero1toa.types import PARTS, HeadState
@@ -116,7 +117,7 @@ class Body:
         return grow(style, roots, out, self.rest[self.solid], normals[self.solid], rng)
 
     def _attributes(self, rng: np.random.Generator) -> Float[np.ndarray, "U 12"]:
-        """Fill the table of `zero1toa.training.surface.COLUMNS` for the resting face."""
+        """Fill the table of `zero1toa.training.skin.COLUMNS` for the resting face."""
         p, f = self.person, self.features
         style = p.hair
         grown = hairline(f.places, recession=style.recession, low=style.low, seed=p.seed % 999)

@@ -1,7 +1,7 @@
 """What every point of a person sends to the camera: skin, lips, eyes, teeth, tongue and cloth, pixel by pixel in compiled code.
 
 Colours and relief are functions of the place on the template, so pores and wrinkles are as fine as the picture and no
-texture is unwrapped. Albedo of skin is what melanin and blood leave of white light.
+texture is unwrapped.
 """
 
 from __future__ import annotations
@@ -15,30 +15,11 @@ from numba import njit
 
 from zero1toa.training.noise import fractal, noise, ramp, slope
 from zero1toa.training.recipe import Skin
+from zero1toa.training.skin import A_CLOTH, A_INSIDE, A_LIPS, paint_skin, tilt
 from zero1toa.types import PARTS
 
-LIPS, LIDS, EYES, TEETH, TONGUE, MOUTH = (PARTS.index(name) for name in ("lips", "eyelids", "eyes", "teeth", "tongue", "mouth"))
-# The fold beside the mouth on the template: from (x, y) beside the nose to below the corner of the mouth, metres.
-FOLD = (0.0175, -0.042, 0.0315, -0.074)
+EYES, TEETH, TONGUE, MOUTH = (PARTS.index(name) for name in ("eyes", "teeth", "tongue", "mouth"))
 CLOTH = len(PARTS)  # materials from here on are fabrics
-# Columns of the table of vertex attributes.
-COLUMNS = (
-    "lips",
-    "melanin",
-    "blood",
-    "stubble",
-    "scalp",
-    "wrinkles",
-    "forehead",
-    "cloth",
-    "shadow",
-    "liner",
-    "freckled",
-    "inside",
-)
-A_LIPS, A_MELANIN, A_BLOOD, A_STUBBLE, A_SCALP, A_WRINKLES, A_FOREHEAD, A_CLOTH, A_SHADOW, A_LINER, A_FRECKLED, A_INSIDE = (
-    range(12)
-)
 
 
 class Scene(NamedTuple):
@@ -67,103 +48,6 @@ class Scene(NamedTuple):
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _at(table, a, b, c, w, k):
     return table[a, k] * w[0] + table[b, k] * w[1] + table[c, k] * w[2]
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def _tilt(n, gx, gy, gz, strength, turn):
-    """Tilt a normal by the gradient of a height on the template, `strength` metres per unit of it."""
-    x = (turn[0, 0] * gx + turn[0, 1] * gy + turn[0, 2] * gz) * strength
-    y = (turn[1, 0] * gx + turn[1, 1] * gy + turn[1, 2] * gz) * strength
-    z = (turn[2, 0] * gx + turn[2, 1] * gy + turn[2, 2] * gz) * strength
-    along = x * n[0] + y * n[1] + z * n[2]
-    n[0] -= x - along * n[0]
-    n[1] -= y - along * n[1]
-    n[2] -= z - along * n[2]
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def _fold(depth, x, y, z, albedo, n, turn):
-    """Press the fold from the wing of the nose past the corner of the mouth; see `FOLD`."""
-    side = abs(x)
-    along_x, along_y = FOLD[2] - FOLD[0], FOLD[3] - FOLD[1]
-    length = math.sqrt(along_x * along_x + along_y * along_y)
-    along_x, along_y = along_x / length, along_y / length
-    share = ((side - FOLD[0]) * along_x + (y - FOLD[1]) * along_y) / length
-    if share <= 0.0 or share >= 1.0 or z < 0.0:
-        return
-    across = (side - FOLD[0]) * -along_y + (y - FOLD[1]) * along_x + 0.003 * math.sin(share * math.pi)
-    near = math.exp(-((across / 0.0026) ** 2)) * math.sin(share * math.pi)
-    slant = across / 0.0026 * near * depth * 0.6
-    _tilt(n, math.copysign(-along_y * slant, x), along_x * slant, 0.0, 1.0, turn)
-    for c in range(3):
-        albedo[c] *= 1 - 0.15 * min(depth, 1.0) * near
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def _skin(skin, p, t, albedo, n, turn):
-    """Paint skin and lips at a place with attributes `t`; tilts the normal. Gives gloss and its sharpness."""
-    x, y, z = p[0], p[1], p[2]
-    seed = skin.seed
-    mottle = fractal(x / 0.012, y / 0.012, z / 0.012, 3, seed)
-    fine = noise(x / 0.0018, y / 0.0018, z / 0.0018, seed + 5)
-    lips = ramp(t[A_LIPS] + 0.1 * mottle, 0.3, 0.75)
-    blood = skin.blood * t[A_BLOOD] * (1 + skin.mottle * (0.35 * mottle + 0.12 * fine))
-    melanin = skin.melanin * t[A_MELANIN] * (1 + skin.mottle * (0.1 * mottle + 0.05 * fine))
-    if skin.freckles > 0.0:
-        # Askew, so that the noise's grid does not show.
-        spots = fractal(
-            (0.8 * x + 0.6 * y) / 0.003, (0.64 * y - 0.48 * x + 0.6 * z) / 0.003, (0.8 * z + 0.3 * x) / 0.003, 2, seed + 77
-        )
-        melanin += skin.freckles * 0.35 * t[A_FRECKLED] * ramp(spots, 0.3, 0.6)
-    if skin.moles > 0.0:
-        spots = noise(
-            (0.8 * x + 0.6 * y) / 0.005, (0.64 * y - 0.48 * x + 0.6 * z) / 0.005, (0.8 * z + 0.3 * x) / 0.005, seed + 99
-        )
-        melanin += 1.2 * skin.moles * ramp(spots, 0.86, 0.93)
-    blood, melanin = max(blood, 0.0), max(melanin, 0.0)
-    red = 0.90 * math.exp(-0.85 * melanin - 0.14 * blood)
-    green = 0.80 * math.exp(-1.38 * melanin - 0.92 * blood)
-    blue = 0.69 * math.exp(-1.95 * melanin - 0.80 * blood)
-    albedo[0], albedo[1], albedo[2] = red, green, blue
-    if lips > 0.0:
-        lined = 1 + 0.14 * noise(x / 0.0012, y / 0.006, z / 0.006, seed + 21) + 0.1 * fine
-        paint = 0.62 + 0.38 * skin.lip_paint
-        for c in range(3):
-            albedo[c] += lips * ((albedo[c] + paint * (skin.lip_color[c] - albedo[c])) * lined - albedo[c])
-    dots = 0.45 + 0.55 * ramp(noise(x / 0.0009, y / 0.0009, z / 0.0009, seed + 3), -0.1, 0.8)
-    stubble, scalp = t[A_STUBBLE] * dots * (1 - lips), t[A_SCALP] * (0.75 + 0.25 * dots)
-    for c in range(3):
-        albedo[c] += min(stubble, 0.75) * (skin.stubble[c] - albedo[c])
-        albedo[c] += min(scalp, 0.95) * (skin.scalp[c] - albedo[c])
-        albedo[c] += 0.7 * t[A_SHADOW] * (skin.shadow_color[c] - albedo[c])
-        albedo[c] *= 1 - 0.9 * min(t[A_LINER] * skin.liner, 1.0)
-    gx, gy, gz = slope(x / 0.0011, y / 0.0011, z / 0.0011, 2)
-    _tilt(n, gx, gy, gz, 0.05 * skin.pores * (1 - lips), turn)
-    gx, gy, gz = slope(x / 0.007, y / 0.007, z / 0.007, seed + 6)
-    _tilt(n, gx, gy, gz, 0.015, turn)
-    if lips > 0.0:
-        gx, gy, gz = slope(x / 0.0016, y / 0.008, z / 0.008, 21)
-        _tilt(n, gx, gy / 5, gz / 5, 0.18 * lips, turn)
-    wrinkles = skin.wrinkles * t[A_WRINKLES] * (1 - lips)
-    if wrinkles > 0.02:
-        value = noise(x / 0.011, y / 0.0042, z / 0.009, seed + 12)
-        gx, gy, gz = slope(x / 0.011, y / 0.0042, z / 0.009, seed + 12)
-        sign = -1.0 if value > 0 else 1.0
-        near = math.exp(-abs(value) * 5)
-        _tilt(n, gx * 0.4, gy, gz * 0.4, 0.3 * sign * wrinkles * near, turn)
-        for c in range(3):
-            albedo[c] *= 1 - 0.08 * min(wrinkles, 1.0) * near
-    if skin.folds > 0.05:
-        _fold(skin.folds * (0.3 + t[A_WRINKLES]), x, y, z, albedo, n, turn)
-    if t[A_FOREHEAD] > 0.02:
-        wave = y + 0.004 * noise(x / 0.03, 0.0, 3.0, seed) + 0.0008 * fine
-        line = math.sin(wave * 2 * math.pi / 0.0085)
-        crease = max(-line - 0.4, 0.0) * 1.6 * t[A_FOREHEAD] * (0.6 + 0.4 * mottle)
-        _tilt(n, 0.0, math.cos(wave * 2 * math.pi / 0.0085), 0.0, 0.45 * t[A_FOREHEAD] * (line < 0.2), turn)
-        for c in range(3):
-            albedo[c] *= 1 - 0.3 * min(max(crease, 0.0), 1.0)
-    shine = 0.25 + 0.75 * skin.oil
-    return shine * (1 - lips) * 0.8 + lips * (0.4 + 2.5 * skin.lip_gloss), 14.0 + 30 * skin.oil + lips * 60 * skin.lip_gloss
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
@@ -216,7 +100,7 @@ def _tooth(skin, p, gum, albedo, n, turn):
     for c in range(3):
         enamel = skin.teeth[c] * (1 + 0.08 * own) * (1 - 0.7 * gap) * edge * (1 - 0.25 * gum)
         albedo[c] = enamel + covered * (skin.gums[c] * (1 + 0.15 * own) - enamel)
-    _tilt(n, math.copysign(across - 0.5, p[0]), 0.0, 0.0, 0.8 * (1 - covered), turn)
+    tilt(n, math.copysign(across - 0.5, p[0]), 0.0, 0.0, 0.8 * (1 - covered), turn)
     return 1.8, 45.0
 
 
@@ -233,7 +117,7 @@ def _inner(skin, p, material, albedo, n, turn):
         base *= 1 + 0.12 * bumps + 0.15 * blotch
         albedo[c] = base * (1 - 0.3 * groove * (material == TONGUE)) + coat * (0.25 - base) * 0.4
     gx, gy, gz = slope(x / 0.0014, y / 0.0014, z / 0.0014, 63)
-    _tilt(n, gx, gy, gz, 0.25, turn)
+    tilt(n, gx, gy, gz, 0.25, turn)
     return 1.6, 40.0
 
 
@@ -267,11 +151,11 @@ def _fabric(row, p, albedo, n, turn):
     for c in range(3):
         albedo[c] = (row[c] + mix * (row[3 + c] - row[c])) * shade
     gx, gy, gz = slope(x / 0.035, y / 0.07, z / 0.035, seed + 2)
-    _tilt(n, gx, gy * 0.5, gz, 0.35 * row[9], turn)
+    tilt(n, gx, gy * 0.5, gz, 0.35 * row[9], turn)
     gx, gy, gz = slope(x / 0.012, y / 0.02, z / 0.012, seed + 3)
-    _tilt(n, gx, gy * 0.6, gz, 0.16 * row[9], turn)
+    tilt(n, gx, gy * 0.6, gz, 0.16 * row[9], turn)
     gx, gy, gz = slope(x / 0.0016, y / 0.0016, z / 0.0016, seed + 4)
-    _tilt(n, gx, gy, gz, 0.25 * row[10], turn)
+    tilt(n, gx, gy, gz, 0.25 * row[10], turn)
     return 0.15 + 1.5 * row[8], 10.0
 
 
@@ -317,17 +201,17 @@ def shade(scene, skin, face, weights, mouth_light, out):
         elif material == TONGUE or (material == MOUTH and t[A_LIPS] < 0.05):
             gloss, sharp = _inner(skin, p, material, albedo, n, scene.turns[0])
         else:
-            gloss, sharp = _skin(skin, p, t, albedo, n, scene.turns[0])
+            gloss, sharp = paint_skin(skin, p, t, albedo, n, scene.turns[0])
         _unit(n)
         sky = scene.sky[a] * w[0] + scene.sky[b] * w[1] + scene.sky[c] * w[2]
         lift = mouth_light * t[A_INSIDE]
         facing = max(n[0] * vx + n[1] * vy + n[2] * vz, 0.0)
         for k in range(3):
             diffuse = _at(scene.irradiance, a, b, c, w, k)
-            tilt = 0.0
+            bent = 0.0
             for j in range(3):
-                tilt += _at(scene.vector, a, b, c, w, j) * (n[j] - smooth[j])
-            diffuse = max(diffuse + tilt, 0.15 * diffuse)
+                bent += _at(scene.vector, a, b, c, w, j) * (n[j] - smooth[j])
+            diffuse = max(diffuse + bent, 0.15 * diffuse)
             diffuse = max(diffuse, lift * 0.75 * scene.above[k])
             rim = 0.04 * (1 - facing) ** 4 * sky * scene.above[k]
             wet = 0.03 * min(gloss, 1.6) * scene.above[k] * sky * (0.3 + 0.7 * max(n[1], 0.0)) * (sharp > 39)

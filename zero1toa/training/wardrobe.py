@@ -147,7 +147,7 @@ def dress(wardrobe: Wardrobe, rest: Float[np.ndarray, "V 3"], hair_thickness: fl
         case "turban":
             pieces.append(_dome(rest, thick + 0.008, front=0.055, back=-0.03, crown=0.012, wound=0.009))
         case "hijab":
-            pieces += _scarf(rest, thick, rim=1.02, closed=True)
+            pieces += _scarf(rest, thick, rim=0.96, closed=True)
         case "veil":
             pieces += _scarf(rest, thick + 0.006, rim=1.45, closed=False)
         case _:
@@ -252,7 +252,7 @@ def _scarf(rest: np.ndarray, thick: float, *, rim: float, closed: bool) -> list[
     turn = np.arange(40) / 40 * 2 * np.pi
     share = np.linspace(0, 1, 14)[:, None]
     height = np.cos(turn)
-    lower = rim * np.where(height < 0, 1 + 0.3 * height**2, 1 - 0.38 * height**2)
+    lower = rim * np.where(height < 0, 1 + 0.3 * height**2, 1 - 0.42 * height**2)
     if not closed:
         lower = lower * np.where(height < -0.3, 1.35, 1.0)
     tilt = lower + (np.pi - 0.02 - lower) * share
