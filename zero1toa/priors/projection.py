@@ -33,14 +33,8 @@ class ProjectionPrior:
 
     def regenerate(self, request: ClipRequest) -> Float[Tensor, "T H W 3"]:
         """Give each frame as the photo's warp where it is known and as the render elsewhere."""
-        photo = self._surface(request.reference)
-        fragments = rasterize_mesh(request.vertices, photo.faces, request.cameras)
-        warped, trust = zip(
-            *(self._warp(photo, fragments, request.vertices[frame], frame) for frame in range(len(request.frames))), strict=True
-        )
-        trust = _smooth(torch.stack(trust) * self._unhidden(request, fragments))
-        trust = trust * request.strength
-        return torch.lerp(request.frames, torch.stack(warped), trust[..., None])
+        warped, trust = project_photo(self._surface(request.reference), request)
+        return torch.lerp(request.frames, warped, (trust * request.strength)[..., None])
 
     def _surface(self, reference: Reference) -> PhotoSurface:
         """Study a reference once, however many clips it serves."""
@@ -48,22 +42,31 @@ class ProjectionPrior:
             self._photo = PhotoSurface(reference)
         return self._photo
 
-    @staticmethod
-    def _warp(photo: PhotoSurface, fragments: Fragments, vertices: Float[Tensor, "V 3"], frame: int) -> tuple[Tensor, Tensor]:
-        """Colour one frame's fragments; give the picture (H, W, 3) and how far to trust it (H, W)."""
-        face = fragments.face[frame].long()
-        covered = face >= 0
-        color, confidence = photo.colors(face[covered], fragments.barycentric[frame][covered], vertices)
-        picture, trust = torch.zeros(*face.shape, 3), torch.zeros(face.shape)
-        picture[covered] = color
-        trust[covered] = confidence.clamp_min(FILLED)
-        return picture, trust
 
-    @staticmethod
-    def _unhidden(request: ClipRequest, fragments: Fragments) -> Float[Tensor, "T H W"]:
-        """Give 0 where the render has something before the mesh, or where the person's outline has left it bare."""
-        nothing_before = request.depth > fragments.depth - IN_FRONT
-        return nothing_before * ((request.alpha - 0.3) / 0.5).clamp(0, 1)
+def project_photo(photo: PhotoSurface, request: ClipRequest) -> tuple[Float[Tensor, "T H W 3"], Float[Tensor, "T H W"]]:
+    """Warp the photo through the mesh into every frame; give the pictures, and how far to trust them against the render."""
+    fragments = rasterize_mesh(request.vertices, photo.faces, request.cameras)
+    warped, trust = zip(
+        *(_warp(photo, fragments, request.vertices[frame], frame) for frame in range(len(request.frames))), strict=True
+    )
+    return torch.stack(warped), _smooth(torch.stack(trust) * _unhidden(request, fragments))
+
+
+def _warp(photo: PhotoSurface, fragments: Fragments, vertices: Float[Tensor, "V 3"], frame: int) -> tuple[Tensor, Tensor]:
+    """Colour one frame's fragments; give the picture (H, W, 3) and how far to trust it (H, W)."""
+    face = fragments.face[frame].long()
+    covered = face >= 0
+    color, confidence = photo.colors(face[covered], fragments.barycentric[frame][covered], vertices)
+    picture, trust = torch.zeros(*face.shape, 3), torch.zeros(face.shape)
+    picture[covered] = color
+    trust[covered] = confidence.clamp_min(FILLED)
+    return picture, trust
+
+
+def _unhidden(request: ClipRequest, fragments: Fragments) -> Float[Tensor, "T H W"]:
+    """Give 0 where the render has something before the mesh, or where the person's outline has left it bare."""
+    nothing_before = request.depth > fragments.depth - IN_FRONT
+    return nothing_before * ((request.alpha - 0.3) / 0.5).clamp(0, 1)
 
 
 def _smooth(trust: Float[Tensor, "T H W"]) -> Float[Tensor, "T H W"]:
