@@ -208,13 +208,14 @@ def examine_prior(name: str) -> list[Finding]:
     findings = [
         Finding(
             f"{file.repo}/{file.path}", "note" if file in lacking else "ok",
-            f"{'to download' if file in lacking else 'here'}, {file.size / 1e6:.0f} MB",
+            f"{'to download' if file in lacking else 'here'}, {(file.size + file.lists) / 1e6:.0f} MB",
         )
         for file in entry.files
     ]  # fmt: skip
-    to_fetch = sum(file.size for file in lacking)
-    # Once fetched they are converted, and the half as large result is kept beside them.
-    free, needed = shutil.disk_usage(cache_folder()).free, to_fetch + entry.size // 2
+    to_fetch = sum(file.size + file.lists for file in lacking)
+    # Pickles are converted once fetched, and the half as large result is kept beside them.
+    converted = sum(file.size for file in entry.files if file.path.endswith(".pth")) // 2
+    free, needed = shutil.disk_usage(cache_folder()).free, to_fetch + converted
     if to_fetch:
         remedy = f"zero1toa fetch {name}" if free > needed else f"free {(needed - free) / 1e9:.1f} GB, or move ZERO1TOA_CACHE"
         text = f"{to_fetch / 1e9:.1f} of {entry.size / 1e9:.1f} GB to download; {free / 1e9:.0f} GB are free on the disk"

@@ -13,7 +13,7 @@ from zero1toa.priors.aniportrait import AniPortrait
 from zero1toa.priors.base import DiffusionConfig
 from zero1toa.priors.conditioning import draw_landmarks
 from zero1toa.priors.pictures import keep_background, working_size
-from zero1toa.priors.portrait import PortraitPrior
+from zero1toa.priors.diffusion import DiffusionPrior
 from zero1toa.types import PriorError
 
 TINY = DiffusionConfig(size=64, steps=4)
@@ -21,7 +21,7 @@ TINY = DiffusionConfig(size=64, steps=4)
 
 @pytest.mark.parametrize("start", ["sdedit", "invert", "invert_fp"])
 def test_a_clip_is_painted_anew_and_the_same_way_twice(aniportrait, request_of, start):
-    prior = PortraitPrior(aniportrait, replace(TINY, start=start))
+    prior = DiffusionPrior(aniportrait, replace(TINY, start=start))
     request = request_of()
     frames = prior.regenerate(request)
     assert frames.shape == request.frames.shape
@@ -33,17 +33,17 @@ def test_a_clip_is_painted_anew_and_the_same_way_twice(aniportrait, request_of, 
 
 
 def test_chance_comes_from_the_request(aniportrait, request_of):
-    prior = PortraitPrior(aniportrait, TINY)
+    prior = DiffusionPrior(aniportrait, TINY)
     assert not torch.equal(prior.regenerate(request_of(seed=1)), prior.regenerate(request_of(seed=2)))
 
 
 def test_strength_zero_keeps_the_render(aniportrait, request_of):
     request = request_of(strength=0.0)
-    assert torch.equal(PortraitPrior(aniportrait, TINY).regenerate(request), request.frames)
+    assert torch.equal(DiffusionPrior(aniportrait, TINY).regenerate(request), request.frames)
 
 
 def test_photo_landmarks_and_guidance_all_have_a_say(aniportrait, request_of):
-    paint = lambda request, **settings: PortraitPrior(aniportrait, replace(TINY, **settings)).regenerate(request)
+    paint = lambda request, **settings: DiffusionPrior(aniportrait, replace(TINY, **settings)).regenerate(request)
     request = request_of()
     painted = paint(request)
     other = replace(request.reference, image=1 - request.reference.image)
@@ -54,14 +54,14 @@ def test_photo_landmarks_and_guidance_all_have_a_say(aniportrait, request_of):
 
 
 def test_long_clips_go_through_windows(aniportrait, request_of):
-    prior = PortraitPrior(aniportrait, replace(TINY, window=4, overlap=2, steps=2))
+    prior = DiffusionPrior(aniportrait, replace(TINY, window=4, overlap=2, steps=2))
     assert prior.regenerate(request_of(7)).shape == (7, 80, 80, 3)
 
 
 def test_the_photo_is_studied_once(aniportrait, request_of, monkeypatch):
     calls = []
     monkeypatch.setattr(aniportrait.reference_net, "forward", _counting(aniportrait.reference_net.forward, calls))
-    prior = PortraitPrior(aniportrait, replace(TINY, steps=2))
+    prior = DiffusionPrior(aniportrait, replace(TINY, steps=2))
     request = request_of()
     prior.regenerate(request)
     prior.regenerate(request)
@@ -81,7 +81,7 @@ def _counting(forward, calls):
 def test_drawings_run_through_the_pose_network_once_an_update(aniportrait, request_of, monkeypatch):
     calls = []
     monkeypatch.setattr(aniportrait.guider, "forward", _counting(aniportrait.guider.forward, calls))
-    PortraitPrior(aniportrait, TINY).regenerate(request_of())
+    DiffusionPrior(aniportrait, TINY).regenerate(request_of())
     assert len(calls) == 1
 
 
@@ -144,7 +144,7 @@ def test_sizes_can_be_halved_six_times():
 def test_settings_that_mean_nothing_are_refused(hub, settings, said):
     config = replace(TINY, **settings)
     with pytest.raises(PriorError, match=said):
-        PortraitPrior(AniPortrait(config, torch.device("cpu")), config)
+        DiffusionPrior(AniPortrait(config, torch.device("cpu")), config)
 
 
 def test_a_photo_becomes_an_avatar_by_this_prior(hub, tmp_path, capsys):

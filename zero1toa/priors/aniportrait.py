@@ -11,6 +11,7 @@ from zero1toa.priors.base import DiffusionConfig
 from zero1toa.priors.checkpoint import converted, fill, part, read_tensors, require_same
 from zero1toa.priors.conditioning import draw_landmarks
 from zero1toa.priors.pictures import Gaze, LatentSpace, load_pretrained
+from zero1toa.priors.portrait import PortraitModel
 from zero1toa.priors.pose_guider import PoseGuider, PoseGuiderShape
 from zero1toa.priors.reference import look_at_references
 from zero1toa.priors.unets import convert_unets, load_unets
@@ -21,7 +22,7 @@ FILES = ("denoising_unet.pth", "motion_module.pth", "reference_unet.pth", "pose_
 NORMS = ("batch", "running")
 
 
-class AniPortrait:
+class AniPortrait(PortraitModel):
     """The networks of AniPortrait. Raises PriorError when a file is missing, damaged or another model's."""
 
     name = "aniportrait"
@@ -32,7 +33,6 @@ class AniPortrait:
     landmarks_always = True
 
     def __init__(self, config: DiffusionConfig, device: torch.device) -> None:
-        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
         from transformers import CLIPVisionModelWithProjection
 
         if config.pose_norm not in NORMS:
@@ -48,7 +48,7 @@ class AniPortrait:
         self._raw = config.pose_norm == "batch"
         if self._raw:
             self.guider.use_batch_statistics()
-        self.latents = LatentSpace(load_pretrained(AutoencoderKL, weights_path("stabilityai/sd-vae-ft-mse"), device, dtype))
+        self.latents = LatentSpace.load(config.autoencoder, device, dtype)
         encoder = weights_path("lambdalabs/sd-image-variations-diffusers", "image_encoder")
         self._gaze = Gaze(load_pretrained(CLIPVisionModelWithProjection, encoder, device, dtype))
 

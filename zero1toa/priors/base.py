@@ -47,6 +47,14 @@ class DiffusionConfig:
     guided: float = field(default=0.5, metadata={"help": "share of the steps, the first, with guidance", "range": (0.0, 1.0)})
     start: str = field(default="sdedit", metadata={"help": "where denoising starts: sdedit, invert or invert_fp"})
     passes: int = field(default=2, metadata={"help": "network passes a step of invert_fp", "range": (1, 10)})
+    # TAESD's errors in a render are small beside the noise that is added to it; in pictures to learn from they show.
+    autoencoder: str = field(
+        default="mixed", metadata={"help": "autoencoder: full, tiny (TAESD, for previews), or mixed (tiny in, full out)"}
+    )
+    lora: str = field(default="", metadata={"help": "few-step LoRA of Stable Diffusion 1.5 for animatediff, a path"})
+    storage: str = field(
+        default="auto", metadata={"help": "wan-animate's weights: full (16 bits), float8, offload, or auto by free memory"}
+    )
     pose_norm: str = field(default="batch", metadata={"help": "statistics of AniPortrait's pose network: batch or running"})
     size: int = field(default=512, metadata={"help": "width of the pictures the model sees, pixels", "range": (64, 1024)})
     window: int | None = field(default=None, metadata={"help": "frames the model sees at once", "range": (2, 32)})

@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Gives v of a noisy sample at a timestep in 0..999. The second argument counts the steps from the noisy end.
-Velocity = Callable[[Tensor, int, int], Tensor]
+# Gives v of a noisy sample at a timestep from 0 to 1000. The second argument counts the steps from the noisy end.
+Velocity = Callable[[Tensor, float, int], Tensor]
 TRAIN_STEPS = 1000
 
 
@@ -27,7 +28,7 @@ class Schedule:
     `angles` has one more entry, 0, where the sample is clean.
     """
 
-    timesteps: tuple[int, ...]
+    timesteps: tuple[float, ...]
     angles: tuple[float, ...]
 
     def __len__(self) -> int:
@@ -45,12 +46,32 @@ def zero_snr_schedule(steps: int) -> Schedule:
     Betas from 0.00085 to 0.012, shifted so that nothing is left of the picture at timestep 999 and spaced from there
     down ("trailing"; Lin et al. 2024).
     """
+    return _trailing_schedule(steps, beta_start=0.00085, beta_end=0.012, rescale_betas_zero_snr=True)
+
+
+def linear_schedule(steps: int) -> Schedule:
+    """Give the schedule of AnimateDiff: linear betas from 0.00085 to 0.012, which leave a little of the picture at the end."""
+    return _trailing_schedule(steps, beta_start=0.00085, beta_end=0.012)
+
+
+def flow_schedule(steps: int, sigma: float, *, shift: float) -> Schedule:
+    """Give the schedule of a flow-matching model from the noise share `sigma` down, at most `steps` levels.
+
+    Such a model mixes (1 - sigma) * clean + sigma * noise. But for its length this is a sample at the angle
+    atan(sigma / (1 - sigma)), and a step of Euler's method is the same rotation. The levels are those of `steps` even steps,
+    moved towards the noise by `shift` (Esser et al. 2024); the first is `sigma` itself.
+    """
+    even = (1 - k / steps for k in range(steps))
+    levels = [s for u in even if (s := shift * u / (1 + (shift - 1) * u)) < sigma - 1e-6]
+    levels = [sigma, *levels] if sigma > 0 else []
+    return Schedule(tuple(TRAIN_STEPS * s for s in levels), (*(math.atan2(s, 1 - s) for s in levels), 0.0))
+
+
+def _trailing_schedule(steps: int, **betas: Any) -> Schedule:
+    """Space levels of linear betas from the noisiest down."""
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
-    scheduler = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="linear", steps_offset=1, clip_sample=False,
-        prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing",
-    )  # fmt: skip
+    scheduler = DDIMScheduler(beta_schedule="linear", timestep_spacing="trailing", **betas)
     scheduler.set_timesteps(steps)
     timesteps = tuple(int(t) for t in scheduler.timesteps)
     kept = scheduler.alphas_cumprod.double()

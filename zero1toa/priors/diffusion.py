@@ -1,0 +1,158 @@
+"""Regenerate clips by any video diffusion model: from the noised render to what the model believes.
+
+What all models share is here: noise, inversion, guidance, windows, and the render's own background. What they differ in
+(networks, what steers them, how noise is spaced) is behind `VideoModel`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zero1toa.priors.base import ClipRequest, DiffusionConfig
+from zero1toa.priors.noise import Schedule, Velocity, add_noise, denoise, invert, invert_by_fixed_point
+from zero1toa.priors.pictures import keep_background, resized, working_size
+from zero1toa.priors.windows import blend, windows
+from zero1toa.types import PriorError, Reference
+
+STARTS = ("sdedit", "invert", "invert_fp")
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A clip at the size the model works at: pictures in [0, 1], and landmarks in their pixels with a depth in metres."""
+
+    frames: Float[Tensor, "T H W 3"]
+    landmarks: Float[Tensor, "T 478 3"]
+
+
+class Conditions(Protocol):
+    """What steers the denoising of some clips, the photo included."""
+
+    def of(self, frames: slice) -> Conditions:
+        """Take what steers some of the frames."""
+        ...
+
+
+class VideoModel(Protocol):
+    """One public model. Latents of `N` clips are `t N C h w`; `t` need not be the number of frames.
+
+    `steps` and `guidance` are its own; `window` says how many latents it sees at once, `overlap` how many of these
+    neighbouring windows share; without a window it sees clips as a whole.
+    """
+
+    name: str
+    steps: int
+    guidance: float
+    window: int | None
+    overlap: int
+
+    def schedule(self, steps: int, strength: float) -> Schedule:
+        """Give the noise levels from where a render of this strength starts, none for strength 0."""
+        ...
+
+    def study(self, photo: Float[Tensor, "H W 3"]) -> Any:
+        """Look at the photo once; what is found out is handed to `encode` and `conditions`."""
+        ...
+
+    def encode(self, frames: Float[Tensor, "T H W 3"], studied: Any, *, exact: bool) -> Float[Tensor, "t C h w"]:
+        """Give the latents of a clip; those that are not `exact` drown in noise."""
+        ...
+
+    def decode(self, latents: Float[Tensor, "t C h w"]) -> Float[Tensor, "F H W 3"]:
+        """Give the pictures of a clip's latents, perhaps more at the end than were encoded."""
+        ...
+
+    def conditions(self, shots: Sequence[Shot], studied: Any) -> Conditions:
+        """Give what steers the clips, once for all steps."""
+        ...
+
+    def velocity(
+        self, sample: Float[Tensor, "t N C h w"], timestep: float, angle: float, conditions: Any, guidance: float
+    ) -> Float[Tensor, "t N C h w"]:
+        """Give v (see `zero1toa.priors.noise`) at a noise level, moved away from what is said without condition."""
+        ...
+
+
+class DiffusionPrior:
+    """Regenerate clips by a video diffusion model. Raises PriorError for settings that mean nothing."""
+
+    def __init__(self, model: VideoModel, config: DiffusionConfig) -> None:
+        if config.start not in STARTS:
+            raise PriorError(f"--diffusion-start {config.start} is unknown: use one of {', '.join(STARTS)}")
+        self._model, self._config = model, config
+        self._steps = config.steps or model.steps
+        self._guidance = config.guidance or model.guidance
+        self._studied: tuple[Reference, tuple[int, int], Any] | None = None
+        self.name = (
+            f"{model.name} ({self._steps} steps, guidance {self._guidance:g} on {config.guided:g} of them, {config.start}, "
+            f"{config.size} pixels{self._window_text()})"
+        )
+
+    def regenerate(self, request: ClipRequest) -> Float[Tensor, "T H W 3"]:
+        """Give the clip as the model paints it from the noised render, over the render's background."""
+        return self.regenerate_all([request])[0]
+
+    @torch.no_grad()
+    def regenerate_all(self, requests: Sequence[ClipRequest]) -> list[Float[Tensor, "T H W 3"]]:
+        """Give several clips of one person at once, as many frames and the same strength each."""
+        first, model = requests[0], self._model
+        schedule = model.schedule(self._steps, first.strength)
+        if not len(schedule):
+            return [request.frames for request in requests]
+        frames, rows, columns = first.frames.shape[:3]
+        size = working_size(rows, columns, self._config.size)
+        studied = self._study(first, size)
+        scale = first.landmarks.new_tensor([size[1] / columns, size[0] / rows, 1.0])
+        shots = [Shot(resized(request.frames, *size), request.landmarks * scale) for request in requests]
+        exact = self._config.start != "sdedit"
+        clean = torch.stack([model.encode(shot.frames, studied, exact=exact) for shot in shots], 1)
+        conditions = model.conditions(shots, studied)
+        guided = round(self._config.guided * len(schedule))
+        ask = lambda guidance: self._velocity(schedule, conditions, guidance)
+        match self._config.start:
+            case "invert":
+                noisy = invert(ask(lambda step: 1.0), clean, schedule)
+            case "invert_fp":
+                noisy = invert_by_fixed_point(ask(lambda step: 1.0), clean, schedule, passes=self._config.passes)
+            case _:
+                noisy = add_noise(clean, schedule, first.generator)
+        painted = denoise(ask(lambda step: self._guidance if step < guided else 1.0), noisy, schedule)
+        pictures = [resized(model.decode(painted[:, clip])[:frames], rows, columns) for clip in range(len(shots))]
+        return [keep_background(own.to(r.frames), r) for own, r in zip(pictures, requests, strict=True)]
+
+    def _study(self, request: ClipRequest, size: tuple[int, int]) -> Any:
+        """Look at a photo once, however many clips it serves."""
+        reference = request.reference
+        if self._studied is None or self._studied[0] is not reference or self._studied[1] != size:
+            alpha = reference.alpha[..., None]
+            photo = resized((reference.image * alpha + request.background * (1 - alpha))[None], *size)
+            self._studied = reference, size, self._model.study(photo[0])
+        return self._studied[2]
+
+    def _velocity(self, schedule: Schedule, conditions: Conditions, guidance: Callable[[int], float]) -> Velocity:
+        """Make the model a function of the sample, with a guidance that depends on the step."""
+
+        def velocity(sample: Tensor, timestep: float, step: int) -> Tensor:
+            see = lambda x, part: self._model.velocity(x, timestep, schedule.angles[step], conditions.of(part), guidance(step))
+            return blend(see, sample, self._windows(len(sample)))
+
+        return velocity
+
+    def _windows(self, latents: int) -> tuple[slice, ...]:
+        if self._model.window is None:
+            return (slice(0, latents),)
+        config = self._config
+        overlap = self._model.overlap if config.overlap is None else config.overlap
+        return windows(latents, config.window or self._model.window, overlap)
+
+    def _window_text(self) -> str:
+        if self._model.window is None:
+            return ""
+        overlap = self._model.overlap if self._config.overlap is None else self._config.overlap
+        return f", windows {self._config.window or self._model.window}/{overlap}"
