@@ -138,4 +138,4 @@ def write_word_tokenizer(folder: Path) -> None:
     tokenizer.post_processor = processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 1)])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
     fast.save_pretrained(folder)
-    (folder / "special_tokens_map.json").touch()
+    (folder / "special_tokens_map.json").write_text("{}")

@@ -24,7 +24,7 @@ from zero1toa.priors.checkpoint import part
 from zero1toa.priors.conditioning import CONTROLNET_DOTS, CONTROLNET_STROKES, draw_landmarks
 from zero1toa.priors.diffusion import Shot
 from zero1toa.priors.lora import fuse_lora
-from zero1toa.priors.noise import Schedule, linear_schedule
+from zero1toa.priors.noise import LINEAR_BETAS, Schedule, linear_schedule
 from zero1toa.priors.pictures import Gaze, LatentSpace, load_pretrained
 from zero1toa.priors.portrait import guided
 from zero1toa.priors.unets import normalise_by_frame
@@ -73,12 +73,12 @@ class AnimateDiff:
         dtype = torch.float16 if device.type == "cuda" else torch.float32
         if config.lora:
             self.name = f"animatediff with {Path(config.lora).stem}"
-        self.pipeline = load_pipeline(config, device, dtype)
+        self._latents = LatentSpace.load(config.autoencoder, device, dtype)
+        self.pipeline = load_pipeline(self._latents, config.lora, device, dtype)
         self.unet: Any = self.pipeline.unet
         normalise_by_frame(self.unet)
         self.controlnet: Any = self.pipeline.controlnet
         show_photos(self.pipeline, weights_path(ADAPTER, ADAPTER_FILE))
-        self._latents = LatentSpace.load(config.autoencoder, device, dtype)
         encoder = weights_path(ADAPTER, "models/image_encoder")
         self._gaze = Gaze(load_pretrained(CLIPVisionModelWithProjection, encoder, device, dtype))
         with torch.no_grad():
@@ -133,10 +133,9 @@ class AnimateDiff:
 
 
 def load_pipeline(
-    config: DiffusionConfig, device: torch.device, dtype: torch.dtype
+    latents: LatentSpace, lora: str, device: torch.device, dtype: torch.dtype
 ) -> AnimateDiffVideoToVideoControlNetPipeline:
     """Put diffusers' pipeline together out of the published folders, all but the IP-Adapter."""
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from diffusers.models.controlnets.controlnet import ControlNetModel
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from diffusers.models.unets.unet_motion_model import MotionAdapter
@@ -148,17 +147,17 @@ def load_pipeline(
 
     load = lambda kind, folder, variant="": load_pretrained(kind, folder, device, dtype, variant=variant)
     unet = load(UNet2DConditionModel, weights_path(BASE, "unet"), "fp16")
-    if config.lora:
-        fuse_lora(unet, Path(config.lora))
+    if lora:
+        fuse_lora(unet, Path(lora))
     try:
         return AnimateDiffVideoToVideoControlNetPipeline(
-            vae=load(AutoencoderKL, weights_path("stabilityai/sd-vae-ft-mse")),
+            vae=latents.autoencoder,
             text_encoder=load(CLIPTextModel, weights_path(BASE, "text_encoder"), "fp16"),
             tokenizer=load_tokenizer(weights_path(BASE, "tokenizer")),
             unet=unet,
             motion_adapter=load(MotionAdapter, weights_path(MOTION), "fp16"),
             controlnet=load(ControlNetModel, weights_path(CONTROL, "diffusion_sd15"), "fp16"),
-            scheduler=DDIMScheduler(beta_schedule="linear", timestep_spacing="trailing", clip_sample=False),
+            scheduler=DDIMScheduler(**LINEAR_BETAS, timestep_spacing="trailing", clip_sample=False),
         )
     except (ValueError, RuntimeError) as error:
         if isinstance(error, PriorError):

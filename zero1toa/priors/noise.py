@@ -19,6 +19,7 @@ from torch import Tensor
 # Gives v of a noisy sample at a timestep from 0 to 1000. The second argument counts the steps from the noisy end.
 Velocity = Callable[[Tensor, float, int], Tensor]
 TRAIN_STEPS = 1000
+LINEAR_BETAS: dict[str, Any] = {"beta_schedule": "linear", "beta_start": 0.00085, "beta_end": 0.012}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,12 @@ def zero_snr_schedule(steps: int) -> Schedule:
     Betas from 0.00085 to 0.012, shifted so that nothing is left of the picture at timestep 999 and spaced from there
     down ("trailing"; Lin et al. 2024).
     """
-    return _trailing_schedule(steps, beta_start=0.00085, beta_end=0.012, rescale_betas_zero_snr=True)
+    return _trailing_schedule(steps, rescale_betas_zero_snr=True)
 
 
 def linear_schedule(steps: int) -> Schedule:
     """Give the schedule of AnimateDiff: linear betas from 0.00085 to 0.012, which leave a little of the picture at the end."""
-    return _trailing_schedule(steps, beta_start=0.00085, beta_end=0.012)
+    return _trailing_schedule(steps)
 
 
 def flow_schedule(steps: int, sigma: float, *, shift: float) -> Schedule:
@@ -67,11 +68,11 @@ def flow_schedule(steps: int, sigma: float, *, shift: float) -> Schedule:
     return Schedule(tuple(TRAIN_STEPS * s for s in levels), (*(math.atan2(s, 1 - s) for s in levels), 0.0))
 
 
-def _trailing_schedule(steps: int, **betas: Any) -> Schedule:
+def _trailing_schedule(steps: int, *, rescale_betas_zero_snr: bool = False) -> Schedule:
     """Space levels of linear betas from the noisiest down."""
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
-    scheduler = DDIMScheduler(beta_schedule="linear", timestep_spacing="trailing", **betas)
+    scheduler = DDIMScheduler(**LINEAR_BETAS, timestep_spacing="trailing", rescale_betas_zero_snr=rescale_betas_zero_snr)
     scheduler.set_timesteps(steps)
     timesteps = tuple(int(t) for t in scheduler.timesteps)
     kept = scheduler.alphas_cumprod.double()

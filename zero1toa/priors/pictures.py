@@ -86,7 +86,7 @@ class LatentSpace:
         tiny_encodes: bool = True,
         tiny_decodes: bool = True,
     ) -> None:
-        self._net, self._scale = autoencoder, autoencoder.config["scaling_factor"]
+        self.autoencoder, self._scale = autoencoder, autoencoder.config["scaling_factor"]
         self._encoder, self._decoder = tiny if tiny_encodes else None, tiny if tiny_decodes else None
 
     @classmethod
@@ -109,14 +109,14 @@ class LatentSpace:
             tiny = self._encoder
             encode = lambda x: tiny.encode(x).latents  # pyright: ignore
         else:
-            encode = lambda x: self._net.encode(x).latent_dist.mean * self._scale  # pyright: ignore
-        kind = {"device": self._net.device, "dtype": self._net.dtype}
+            encode = lambda x: self.autoencoder.encode(x).latent_dist.mean * self._scale  # pyright: ignore
+        kind = {"device": self.autoencoder.device, "dtype": self.autoencoder.dtype}
         return torch.cat([encode(2 * part.movedim(-1, 1).to(**kind) - 1).float() for part in pictures.split(CHUNK)])
 
     def decode(self, latents: Float[Tensor, "T 4 h w"]) -> Float[Tensor, "T H W 3"]:
         """Give the pictures of latents."""
-        net, scale = (self._net, self._scale) if self._decoder is None else (self._decoder, 1.0)
-        parts = (latents / scale).to(self._net.dtype).split(CHUNK)
+        net, scale = (self.autoencoder, self._scale) if self._decoder is None else (self._decoder, 1.0)
+        parts = (latents / scale).to(self.autoencoder.dtype).split(CHUNK)
         pictures = torch.cat([net.decode(part).sample.float() for part in parts])  # pyright: ignore
         return (pictures.movedim(1, -1) / 2 + 0.5).clamp(0, 1)
 
@@ -150,11 +150,13 @@ def load_pretrained(kind: Any, folder: Path, device: torch.device, dtype: torch.
 
     Raises PriorError when they are missing, damaged or another model's.
     """
-    from transformers.utils import logging
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
 
     # What they would print, this function says itself.
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    for logging in (of_diffusers, of_transformers):
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
     options: dict[str, Any] = {"torch_dtype" if kind.__module__.startswith("diffusers") else "dtype": dtype}
     if variant:
         options["variant"] = variant
