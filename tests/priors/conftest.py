@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numba
@@ -49,6 +50,13 @@ def hub(tiny_cache, monkeypatch) -> Path:
     """Work with that cache."""
     monkeypatch.setenv("ZERO1TOA_CACHE", str(tiny_cache))
     return tiny_cache
+
+
+@pytest.fixture
+def own_copy(tiny_cache, tmp_path, monkeypatch) -> None:
+    """Work with a copy of all weights, which may be spoilt."""
+    shutil.copytree(tiny_cache, tmp_path / "cache")
+    monkeypatch.setenv("ZERO1TOA_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="session")

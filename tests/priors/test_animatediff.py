@@ -1,6 +1,5 @@
 """The prior animatediff, with tiny networks in the published layout: held against diffusers' own pipeline."""
 
-import shutil
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,6 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from tests.priors.spoil import change, drop, truncate
 from zero1toa.assets import weights_path
 from zero1toa.priors.animatediff import ADAPTER, ADAPTER_FILE, BASE, CONTROL, MOTION, AnimateDiff
 from zero1toa.priors.base import DiffusionConfig
@@ -117,25 +117,6 @@ def test_drawings_are_those_of_the_controlnet():
 
 
 # ------------------------------------------------------------------------------------------------- wrong files
-
-
-@pytest.fixture
-def own_copy(tiny_cache, tmp_path, monkeypatch):
-    """Work with a copy of all weights, which may be spoilt."""
-    shutil.copytree(tiny_cache, tmp_path / "cache")
-    monkeypatch.setenv("ZERO1TOA_CACHE", str(tmp_path / "cache"))
-
-
-def truncate(path):
-    path.write_bytes(path.read_bytes()[:200])
-
-
-def change(path, **tensors):
-    save_file(load_file(path) | tensors, path)
-
-
-def drop(path, name):
-    save_file({key: tensor for key, tensor in load_file(path).items() if key != name}, path)
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.avatars import astronaut_photo
 from tests.priors.tiny_hub import POSE, random_pose_guider
-from zero1toa import cli
-from zero1toa.export.package import load_avatar, read_details
 from zero1toa.priors.aniportrait import AniPortrait
 from zero1toa.priors.base import DiffusionConfig
 from zero1toa.priors.conditioning import draw_landmarks
@@ -19,38 +16,9 @@ from zero1toa.types import PriorError
 TINY = DiffusionConfig(size=64, steps=4)
 
 
-@pytest.mark.parametrize("start", ["sdedit", "invert", "invert_fp"])
-def test_a_clip_is_painted_anew_and_the_same_way_twice(aniportrait, request_of, start):
-    prior = DiffusionPrior(aniportrait, replace(TINY, start=start))
-    request = request_of()
-    frames = prior.regenerate(request)
-    assert frames.shape == request.frames.shape
-    assert bool(torch.isfinite(frames).all())
-    assert float(frames.min()) >= 0
-    assert float(frames.max()) <= 1
-    assert float((frames - request.frames).abs().mean()) > 0.01
-    assert torch.equal(frames, prior.regenerate(request_of()))
-
-
-def test_chance_comes_from_the_request(aniportrait, request_of):
-    prior = DiffusionPrior(aniportrait, TINY)
-    assert not torch.equal(prior.regenerate(request_of(seed=1)), prior.regenerate(request_of(seed=2)))
-
-
-def test_strength_zero_keeps_the_render(aniportrait, request_of):
-    request = request_of(strength=0.0)
-    assert torch.equal(DiffusionPrior(aniportrait, TINY).regenerate(request), request.frames)
-
-
-def test_photo_landmarks_and_guidance_all_have_a_say(aniportrait, request_of):
-    paint = lambda request, **settings: DiffusionPrior(aniportrait, replace(TINY, **settings)).regenerate(request)
-    request = request_of()
-    painted = paint(request)
-    other = replace(request.reference, image=1 - request.reference.image)
-    assert not torch.equal(painted, paint(replace(request_of(), reference=other)))
-    assert not torch.equal(painted, paint(replace(request_of(), landmarks=request.landmarks + 5)))
-    assert not torch.equal(painted, paint(request_of(), guidance=1.0))
-    assert torch.equal(paint(request_of(), guidance=1.0), paint(request_of(), guided=0.0))
+def test_guidance_of_one_is_none(aniportrait, request_of):
+    paint = lambda **settings: DiffusionPrior(aniportrait, replace(TINY, **settings)).regenerate(request_of())
+    assert torch.equal(paint(guidance=1.0), paint(guided=0.0))
 
 
 def test_long_clips_go_through_windows(aniportrait, request_of):
@@ -145,17 +113,3 @@ def test_settings_that_mean_nothing_are_refused(hub, settings, said):
     config = replace(TINY, **settings)
     with pytest.raises(PriorError, match=said):
         DiffusionPrior(AniPortrait(config, torch.device("cpu")), config)
-
-
-def test_a_photo_becomes_an_avatar_by_this_prior(hub, tmp_path, capsys):
-    words = [
-        "create", str(astronaut_photo()), "-o", str(tmp_path / "a"), "--prior", "aniportrait", "--iterations", "20",
-        "--splats", "2000", "--size", "64", "--frames", "2", "--portrait-size", "192", "--density-rounds", "0",
-        "--update-every", "3", "--diffusion-size", "64", "--diffusion-steps", "2", "--device", "cpu",
-    ]  # fmt: skip
-    assert cli.main(words) == 0, capsys.readouterr().err
-    saved = load_avatar(tmp_path / "a")
-    assert len(saved.avatar) > 1000
-    assert all(bool(torch.isfinite(weight).all()) for weight in saved.avatar.parameters())
-    details = read_details(tmp_path / "a")
-    assert (details.prior, details.iterations, details.finished) == ("aniportrait", 20, True)
