@@ -126,7 +126,9 @@ TABLE = (
             *(
                 Asset(_BASE, f"tokenizer/{name}", size)
                 for name, size in (
-                    ("vocab.json", 1_060_000), ("merges.txt", 525_000), ("tokenizer_config.json", 806),
+                    ("vocab.json", 1_060_000),
+                    ("merges.txt", 525_000),
+                    ("tokenizer_config.json", 806),
                     ("special_tokens_map.json", 472),
                 )
             ),
@@ -140,8 +142,8 @@ TABLE = (
             *AUTOENCODER,
             *TAESD,
         ),
-        licence="Stable Diffusion 1.5 CreativeML OpenRAIL-M and ControlNetMediaPipeFace OpenRAIL, with their lists of forbidden "
-        "uses; AnimateDiff and IP-Adapter Apache-2.0; autoencoder MIT",
+        licence="Stable Diffusion 1.5 CreativeML OpenRAIL-M and ControlNetMediaPipeFace OpenRAIL, with their lists of "
+        "forbidden uses; AnimateDiff and IP-Adapter Apache-2.0; autoencoder MIT",
         memory_gb=10.0,
         memory_note="5.3 GB of networks in 16 bits and as much for what they compute; not measured",
     ),

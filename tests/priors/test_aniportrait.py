@@ -9,8 +9,8 @@ from tests.priors.tiny_hub import POSE, random_pose_guider
 from zero1toa.priors.aniportrait import AniPortrait
 from zero1toa.priors.base import DiffusionConfig
 from zero1toa.priors.conditioning import draw_landmarks
-from zero1toa.priors.pictures import keep_background, working_size
 from zero1toa.priors.diffusion import DiffusionPrior
+from zero1toa.priors.pictures import keep_background, working_size
 from zero1toa.types import PriorError
 
 TINY = DiffusionConfig(size=64, steps=4)

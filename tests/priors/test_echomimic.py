@@ -12,8 +12,8 @@ from zero1toa.priors import load_prior
 from zero1toa.priors.base import DiffusionConfig
 from zero1toa.priors.checkpoint import read_tensors
 from zero1toa.priors.conditioning import DOTS, OVAL, draw_landmarks
-from zero1toa.priors.echomimic import DRAWN, FILES, HEARING, REPO, EchoMimic, FaceLocator, convert, locator_widths
 from zero1toa.priors.diffusion import DiffusionPrior
+from zero1toa.priors.echomimic import DRAWN, FILES, HEARING, REPO, EchoMimic, FaceLocator, convert, locator_widths
 from zero1toa.priors.reference import TokenAttention
 from zero1toa.priors.unets import UNetShape, build_reference_net, denoiser_tensors
 from zero1toa.types import PriorError

@@ -10,6 +10,8 @@ from zero1toa import cli
 from zero1toa.export.package import load_avatar, read_details
 from zero1toa.priors.base import ClipRequest, DiffusionConfig
 from zero1toa.priors.diffusion import DiffusionPrior
+from zero1toa.priors.noise import zero_snr_schedule
+from zero1toa.priors.pictures import LatentSpace
 
 TINY = DiffusionConfig(size=64, steps=4)
 MODELS = ("aniportrait", "echomimic", "animatediff", "wan_animate")
@@ -63,10 +65,52 @@ def test_several_clips_at_once_are_those_one_by_one(model, request_of):
         torch.testing.assert_close(own, together, atol=1e-3, rtol=1e-3)
 
 
+class Counting:
+    """A model whose answers are known, which counts what it is asked."""
+
+    name, steps, guidance, window, overlap = "counting", 10, 3.0, 2, 1
+
+    def __init__(self) -> None:
+        self.asked: list[bool] = []
+
+    def schedule(self, steps, strength):
+        return zero_snr_schedule(steps).last(strength)
+
+    def study(self, photo):
+        return None
+
+    def encode(self, frames, studied, *, exact):
+        return frames.movedim(-1, 1)
+
+    def decode(self, latents):
+        return latents.movedim(1, -1)
+
+    def conditions(self, shots, studied):
+        return self
+
+    def of(self, frames):
+        return self
+
+    def velocity(self, sample, timestep, angle, conditions, *, compare):
+        self.asked.append(compare)
+        return sample, sample - 0.01 if compare else None
+
+
+def test_what_guidance_adds_is_believed_for_some_steps(request_of):
+    # 10 steps, of which strength 0.6 takes 6, half of them with guidance; frames 0-2 are two windows.
+    for every, compared in ((1, [True] * 3), (2, [True, False, True]), (3, [True, False, False])):
+        model = Counting()
+        DiffusionPrior(model, replace(TINY, steps=None, compare_every=every)).regenerate(request_of(3))
+        assert model.asked == [asked for step in [*compared, False, False, False] for asked in (step, step)]
+    plain = Counting()
+    DiffusionPrior(plain, replace(TINY, steps=None, guidance=1.0)).regenerate(request_of(3))
+    assert not any(plain.asked)
+    paint = lambda every: DiffusionPrior(Counting(), replace(TINY, compare_every=every)).regenerate(request_of(3))
+    torch.testing.assert_close(paint(1), paint(3))  # what is added never changes here
+
+
 @pytest.mark.parametrize("kind", ["full", "tiny"])
 def test_the_tiny_autoencoder_stands_in_where_it_may(hub, request_of, kind):
-    from zero1toa.priors.pictures import LatentSpace
-
     space = LatentSpace.load(kind, torch.device("cpu"), torch.float32)
     mixed = LatentSpace.load("mixed", torch.device("cpu"), torch.float32)
     with torch.no_grad():

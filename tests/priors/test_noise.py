@@ -110,3 +110,33 @@ def test_noise_has_the_spread_of_its_level_and_repeats():
     noisy = add_noise(torch.zeros(100, 100), schedule, torch.Generator().manual_seed(1))
     assert float(noisy.std()) == pytest.approx(math.sin(schedule.angles[0]), rel=0.03)
     assert torch.equal(noisy, add_noise(torch.zeros(100, 100), schedule, torch.Generator().manual_seed(1)))
+
+
+def test_fresh_noise_brings_a_sample_to_the_very_level_it_had_gone_past():
+    # One step from pure noise to a level, with a network that knows the picture is black: what is left is noise of that level.
+    schedule = Schedule((999, 499), (math.pi / 2, 0.9, 0.0))
+    left = []
+
+    def black(sample, timestep, step):
+        left.append(float(sample.std()))
+        return sample / math.tan(schedule.angles[step])
+
+    for eta in (0.0, 0.2, 1.0):
+        chance = torch.Generator().manual_seed(4)
+        done = denoise(black, torch.randn(20000, generator=chance), schedule, eta=eta, generator=chance)
+        assert left[-1] == pytest.approx(math.sin(0.9), rel=0.02)
+        assert float(done.abs().max()) < 1e-5
+
+
+def test_a_consistency_model_jumps_to_the_picture_at_every_step():
+    # Where the network's answer does not depend on the sample, every step lands on the very picture.
+    schedule, picture = zero_snr_schedule(4), torch.linspace(-1, 1, 11)
+
+    def sure(sample, timestep, step):
+        angle = schedule.angles[step]
+        noise = (sample - math.cos(angle) * picture) / math.sin(angle)
+        return math.cos(angle) * noise - math.sin(angle) * picture
+
+    for eta in (0.0, 0.2, 1.0):
+        found = denoise(sure, torch.randn(11), schedule, eta=eta, generator=torch.Generator().manual_seed(0))
+        torch.testing.assert_close(found, picture, atol=1e-4, rtol=0)

@@ -26,7 +26,7 @@ from zero1toa.priors.diffusion import Shot
 from zero1toa.priors.lora import fuse_lora
 from zero1toa.priors.noise import LINEAR_BETAS, Schedule, linear_schedule
 from zero1toa.priors.pictures import Gaze, LatentSpace, load_pretrained
-from zero1toa.priors.portrait import guided
+from zero1toa.priors.portrait import told_and_without
 from zero1toa.priors.unets import normalise_by_frame
 from zero1toa.types import PriorError
 
@@ -82,8 +82,8 @@ class AnimateDiff:
         encoder = weights_path(ADAPTER, "models/image_encoder")
         self._gaze = Gaze(load_pretrained(CLIPVisionModelWithProjection, encoder, device, dtype))
         with torch.no_grad():
-            told, without = self.pipeline.encode_prompt(PROMPT, device, 1, True, AGAINST)
-        self._words = torch.cat([without, told])
+            told_and_against: Any = self.pipeline.encode_prompt(PROMPT, device, 1, True, AGAINST)
+        self._words = torch.cat(told_and_against[::-1])
 
     def schedule(self, steps: int, strength: float) -> Schedule:
         """Give the end of AnimateDiff's schedule: the share `strength` of its steps."""
@@ -112,11 +112,11 @@ class AnimateDiff:
         return Told(self._words, studied, drawings.to(self.unet.device, self.unet.dtype))
 
     def velocity(
-        self, sample: Float[Tensor, "T N 4 h w"], timestep: float, angle: float, conditions: Told, guidance: float
-    ) -> Float[Tensor, "T N 4 h w"]:
+        self, sample: Float[Tensor, "T N 4 h w"], timestep: float, angle: float, conditions: Told, *, compare: bool
+    ) -> tuple[Tensor, Tensor | None]:
         """Turn the noise that the U-Net sees into v; without conditions means other words and no photo, but the drawings."""
         frames, clips = sample.shape[:2]
-        rows = 1 if guidance == 1 else 2
+        rows = 1 + compare
         batch = sample.to(self.unet.dtype).permute(1, 2, 0, 3, 4).repeat(rows, 1, 1, 1, 1)
         words = conditions.words[-rows:].repeat_interleave(clips * frames, 0)
         drawings = conditions.drawings.transpose(0, 1).flatten(0, 1).repeat(rows, 1, 1, 1)
@@ -128,8 +128,9 @@ class AnimateDiff:
             batch, timestep, words, added_cond_kwargs={"image_embeds": [conditions.photo[-rows:].repeat_interleave(clips, 0)]},
             down_block_additional_residuals=down, mid_block_additional_residual=middle, return_dict=False,
         )[0].float()  # fmt: skip
-        noise = guided(noise, guidance).permute(2, 0, 1, 3, 4)
-        return (noise - math.sin(angle) * sample) / math.cos(angle)
+        as_v = lambda noise: (noise - math.sin(angle) * sample) / math.cos(angle)
+        told, without = told_and_without(noise, compare=compare)
+        return as_v(told), None if without is None else as_v(without)
 
 
 def load_pipeline(

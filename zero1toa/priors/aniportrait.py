@@ -27,7 +27,7 @@ class AniPortrait(PortraitModel):
 
     name = "aniportrait"
     # The original takes 25 steps with guidance 3.5; how many fewer do as well has not been measured on its weights.
-    steps = 10
+    steps = 8
     guidance = 3.5
     window, overlap = 16, 4
     landmarks_always = True

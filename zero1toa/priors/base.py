@@ -45,6 +45,8 @@ class DiffusionConfig:
     guidance: float | None = field(default=None, metadata={"help": "classifier-free guidance, 1 for none", "range": (1, 20)})
     # Ours: guidance shapes what is decided while much noise is left, and costs a second pass of the network.
     guided: float = field(default=0.5, metadata={"help": "share of the steps, the first, with guidance", "range": (0.0, 1.0)})
+    compare_every: int = field(default=2, metadata={"help": "steps for which what guidance adds is believed", "range": (1, 10)})
+    eta: float = field(default=0.0, metadata={"help": "noise drawn anew at each step: 1 with an LCM LoRA", "range": (0.0, 1.0)})
     start: str = field(default="sdedit", metadata={"help": "where denoising starts: sdedit, invert or invert_fp"})
     passes: int = field(default=2, metadata={"help": "network passes a step of invert_fp", "range": (1, 10)})
     # TAESD's errors in a render are small beside the noise that is added to it; in pictures to learn from they show.

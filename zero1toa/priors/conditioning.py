@@ -79,8 +79,8 @@ def draw_landmarks(
 ) -> Float[Tensor, "T H W 3"]:
     """Draw landmark maps in [0, 1] from projected landmarks (pixel x, pixel y, depth in metres).
 
-    Squares are `dot_width` pixels wide at 512. As in the original, a line with an end outside the picture is left out; so is one
-    that ends behind the camera.
+    Squares are `dot_width` pixels wide at 512. As in the original, a line with an end outside the picture is left out; so
+    is one that ends behind the camera.
     """
     import cv2
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from zero1toa.assets import weights_path
+from zero1toa.priors.base import DiffusionConfig
 from zero1toa.priors.checkpoint import converted, fill, part, read_tensors, require_same
 from zero1toa.priors.conditioning import DOTS, OVAL, STROKES, draw_landmarks
-from zero1toa.priors.base import DiffusionConfig
 from zero1toa.priors.pictures import LatentSpace
 from zero1toa.priors.portrait import PortraitModel
 from zero1toa.priors.reference import look_at_references

@@ -79,17 +79,29 @@ def _trailing_schedule(steps: int, *, rescale_betas_zero_snr: bool = False) -> S
     return Schedule(timesteps, (*(math.acos(math.sqrt(float(kept[t]))) for t in timesteps), 0.0))
 
 
-def denoise(velocity: Velocity, sample: Float[Tensor, "*S"], schedule: Schedule) -> Float[Tensor, "*S"]:
-    """Take all steps of a schedule towards the clean sample (DDIM with eta 0)."""
+def denoise(
+    velocity: Velocity, sample: Float[Tensor, "*S"], schedule: Schedule, *, eta: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "*S"]:  # fmt: skip
+    """Take all steps of a schedule towards the clean sample.
+
+    With `eta` 0 this is DDIM. Networks that were taught to take few steps go past the next level by this share of its angle
+    and come back by fresh noise: 1 is the sampling of consistency models (Luo et al. 2023), about 0.2 that of target-driven
+    distillation (Wang et al. 2024).
+    """
     for k, t in enumerate(schedule.timesteps):
-        sample = _turned(sample, velocity(sample, t, k), schedule.angles[k + 1] - schedule.angles[k])
+        there = schedule.angles[k + 1]
+        beyond = (1 - eta) * there
+        sample = _turned(sample, velocity(sample, t, k), beyond - schedule.angles[k])
+        if there > beyond:
+            kept = math.cos(there) / math.cos(beyond)
+            sample = kept * sample + math.sqrt(1 - kept**2) * _noise(sample, generator)
     return sample
 
 
 def add_noise(clean: Float[Tensor, "*S"], schedule: Schedule, generator: torch.Generator) -> Float[Tensor, "*S"]:
     """Give a clean sample the noise of a schedule's first level (SDEdit; Meng et al. 2022)."""
-    noise = torch.randn(clean.shape, generator=generator, device=generator.device).to(clean)
-    return math.cos(schedule.angles[0]) * clean + math.sin(schedule.angles[0]) * noise
+    return math.cos(schedule.angles[0]) * clean + math.sin(schedule.angles[0]) * _noise(clean, generator)
 
 
 def invert(velocity: Velocity, clean: Float[Tensor, "*S"], schedule: Schedule) -> Float[Tensor, "*S"]:
@@ -119,6 +131,12 @@ def invert_by_fixed_point(
         for _ in range(passes):
             sample = (lower + math.sin(step) * velocity(sample, schedule.timesteps[k], k)) / math.cos(step)
     return sample
+
+
+def _noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draw noise where the generator lives, so that it is the same for every device."""
+    device = generator.device if generator is not None else like.device
+    return torch.randn(like.shape, generator=generator, device=device).to(like)
 
 
 def _turned(sample: Tensor, v: Tensor, angle: float) -> Tensor:

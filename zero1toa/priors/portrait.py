@@ -50,6 +50,11 @@ class Conditions:
 class PortraitModel(ABC):
     """A denoiser with a reference net; see `zero1toa.priors.diffusion.VideoModel` for what its methods mean."""
 
+    name: str
+    steps: int
+    guidance: float
+    window: int | None
+    overlap: int
     # Whether landmarks steer the pass without the photo, too.
     landmarks_always: bool
     denoiser: UNetMotionModel
@@ -93,21 +98,21 @@ class PortraitModel(ABC):
         return Conditions(studied.tokens, studied.photo, tuple(torch.stack(own, 1) for own in maps), self.landmarks_always)
 
     def velocity(
-        self, sample: Float[Tensor, "T N 4 h w"], timestep: float, angle: float, conditions: Conditions, guidance: float
-    ) -> Float[Tensor, "T N 4 h w"]:
+        self, sample: Float[Tensor, "T N 4 h w"], timestep: float, angle: float, conditions: Conditions, *, compare: bool
+    ) -> tuple[Tensor, Tensor | None]:
         """Ask the denoiser, whose answer is v already."""
-        return predict(self.denoiser, sample, timestep, conditions, guidance)
+        return predict(self.denoiser, sample, timestep, conditions, compare=compare)
 
 
 def predict(
-    denoiser: UNetMotionModel, sample: Float[Tensor, "T N 4 h w"], timestep: float, conditions: Conditions, guidance: float
-) -> Float[Tensor, "T N 4 h w"]:
-    """Give v of noisy clips. With guidance other than 1, it is moved away from what the model says without the photo.
+    denoiser: UNetMotionModel, sample: Float[Tensor, "T N 4 h w"], timestep: float, conditions: Conditions, *, compare: bool
+) -> tuple[Float[Tensor, "T N 4 h w"], Float[Tensor, "T N 4 h w"] | None]:
+    """Give v of noisy clips and, to `compare` it with, what the model says without the photo.
 
     Without the photo means zero tokens and no reference attention. Both passes, and all clips, share a batch.
     """
     frames, clips = sample.shape[:2]
-    tokens, photo, rows = conditions.tokens, conditions.photo, 1 if guidance == 1 else 2
+    tokens, photo, rows = conditions.tokens, conditions.photo, 1 + compare
     maps = tuple(added.transpose(0, 1).flatten(0, 1) for added in conditions.maps)
     if rows == 2:
         tokens, photo = torch.cat([torch.zeros_like(tokens), tokens]), photo.hidden_from(clips * frames)
@@ -118,15 +123,18 @@ def predict(
             batch, timestep, encoder_hidden_states=tokens.repeat_interleave(clips * frames, 0),
             cross_attention_kwargs={"reference": photo}, return_dict=False,
         )[0].float()  # fmt: skip
-    return guided(v, guidance).permute(2, 0, 1, 3, 4)
+    return told_and_without(v, compare=compare)
 
 
-def guided(answers: Float[Tensor, "B *S"], guidance: float) -> Float[Tensor, "N *S"]:
-    """Move what a network says with conditions away from what it says without, which is the batch's first half."""
-    if guidance == 1:
-        return answers
-    without, told = answers.chunk(2)
-    return without + guidance * (told - without)
+def told_and_without(
+    answers: Float[Tensor, "B C t h w"], *, compare: bool
+) -> tuple[Float[Tensor, "t N C h w"], Float[Tensor, "t N C h w"] | None]:
+    """Split a network's answers into those with conditions and those without, which come first in a batch."""
+    ordered = answers.permute(2, 0, 1, 3, 4)
+    if not compare:
+        return ordered, None
+    without, told = ordered.chunk(2, 1)
+    return told, without
 
 
 @contextmanager

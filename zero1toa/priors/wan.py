@@ -24,7 +24,7 @@ from zero1toa.priors.conditioning import SKELETON_STROKES, draw_landmarks
 from zero1toa.priors.diffusion import Shot
 from zero1toa.priors.noise import TRAIN_STEPS, Schedule, flow_schedule
 from zero1toa.priors.pictures import Gaze, face_crops, load_pretrained
-from zero1toa.priors.portrait import guided
+from zero1toa.priors.portrait import told_and_without
 from zero1toa.types import PriorError
 
 log = logging.getLogger(__name__)
@@ -84,11 +84,11 @@ class WanAnimate:
         vae = load_pretrained(AutoencoderKLWan, folder / "vae", device, torch.float32)
         encoder = load_pretrained(CLIPVisionModel, folder / "image_encoder", device, dtype)
         self._gaze, self._device, self._dtype = Gaze(encoder), device, dtype
-        self.pipeline = WanAnimatePipeline(
-            tokenizer=None, text_encoder=None, vae=vae, scheduler=None, image_processor=None, image_encoder=None,
-            transformer=transformer,
-        )  # fmt: skip
-        mean, spread = (torch.tensor(vae.config[key], device=device).view(1, -1, 1, 1) for key in ("latents_mean", "latents_std"))
+        unused: Any = None
+        self.pipeline = WanAnimatePipeline(unused, unused, vae, unused, unused, unused, transformer)
+        mean, spread = (
+            torch.tensor(vae.config[key], device=device).view(1, -1, 1, 1) for key in ("latents_mean", "latents_std")
+        )
         self._mean, self._spread = mean, spread
 
     def schedule(self, steps: int, strength: float) -> Schedule:
@@ -129,24 +129,24 @@ class WanAnimate:
         )  # fmt: skip
 
     def velocity(
-        self, sample: Float[Tensor, "t N C h w"], timestep: float, angle: float, conditions: Driven, guidance: float
-    ) -> Float[Tensor, "t N C h w"]:
+        self, sample: Float[Tensor, "t N C h w"], timestep: float, angle: float, conditions: Driven, *, compare: bool
+    ) -> tuple[Tensor, Tensor | None]:
         """Turn the flow that the transformer sees into v; without conditions means no words and black faces."""
         sigma, clips = timestep / TRAIN_STEPS, sample.shape[1]
         # The model's samples are (1 - sigma) * clean + sigma * noise, ours as long as if both were sides of a right angle.
         mixed = sample / (math.cos(angle) + math.sin(angle))
         x = mixed.permute(1, 2, 0, 3, 4)
-        rows = 1 if guidance == 1 else 2
-        faces = conditions.faces if rows == 1 else torch.cat([torch.full_like(conditions.faces, -1.0), conditions.faces])
+        rows = 1 + compare
+        faces = conditions.faces if not compare else torch.cat([torch.full_like(conditions.faces, -1.0), conditions.faces])
         batch = torch.cat([x.to(self._dtype), conditions.known.expand(clips, -1, -1, -1, -1)], 1).repeat(rows, 1, 1, 1, 1)
         flow = self.transformer(
             batch, torch.full((rows * clips,), timestep, device=self._device),
             self._words[-rows:].repeat_interleave(clips, 0), conditions.seen.expand(rows * clips, -1, -1),
             conditions.strokes.repeat(rows, 1, 1, 1, 1), faces, return_dict=False,
         )[0].float()  # fmt: skip
-        flow = guided(flow, guidance).permute(2, 0, 1, 3, 4)
-        clean, noise = mixed - sigma * flow, mixed + (1 - sigma) * flow
-        return math.cos(angle) * noise - math.sin(angle) * clean
+        as_v = lambda flow: math.cos(angle) * (mixed + (1 - sigma) * flow) - math.sin(angle) * (mixed - sigma * flow)
+        told, without = told_and_without(flow, compare=compare)
+        return as_v(told), None if without is None else as_v(without)
 
     def _latents(self, frames: Float[Tensor, "T H W 3"]) -> Float[Tensor, "1 C t h w"]:
         return self.pipeline.prepare_pose_latents(_video(_whole(frames)), device=self._device).float()
