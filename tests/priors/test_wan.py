@@ -77,7 +77,8 @@ def test_denoising_is_that_of_the_pipeline_of_diffusers(wan_animate, request_of,
     pipeline.scheduler.levels = tuple(t / 1000 for t in schedule.timesteps)
     pipeline.set_progress_bar_config(disable=True)
     theirs = pipeline(
-        image=of_frames(photo[None])[0], pose_video=of_frames(strokes), face_video=pictures(driven.faces[0]), height=64, width=64, segment_frame_length=5, num_inference_steps=4,
+        image=of_frames(photo[None])[0], pose_video=of_frames(strokes),
+        face_video=pictures(driven.faces[0]), height=64, width=64, segment_frame_length=5, num_inference_steps=4,
         guidance_scale=guidance, prompt_embeds=wan_animate._words[1:], negative_prompt_embeds=wan_animate._words[:1],
         latents=noisy.permute(1, 2, 0, 3, 4), output_type="latent", return_dict=False,
     )[0]  # fmt: skip

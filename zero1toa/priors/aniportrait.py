@@ -14,6 +14,7 @@ from zero1toa.priors.pictures import Gaze, LatentSpace, load_pretrained
 from zero1toa.priors.portrait import PortraitModel
 from zero1toa.priors.pose_guider import PoseGuider, PoseGuiderShape
 from zero1toa.priors.reference import look_at_references
+from zero1toa.priors.tuning import tune
 from zero1toa.priors.unets import convert_unets, load_unets
 from zero1toa.types import PriorError
 
@@ -45,6 +46,7 @@ class AniPortrait(PortraitModel):
         # Once an update it runs, so 32 bits cost little, and drawings in raw bytes would leave the range of 16.
         self.guider = fill(guider, part(tensors, "pose"), str(kept), device, torch.float32)
         look_at_references(self.denoiser)
+        tune(self.denoiser, config)
         self._raw = config.pose_norm == "batch"
         if self._raw:
             self.guider.use_batch_statistics()

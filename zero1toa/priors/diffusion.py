@@ -49,8 +49,12 @@ class VideoModel(Protocol):
     name: str
     steps: int
     guidance: float
-    window: int | None
     overlap: int
+
+    @property
+    def window(self) -> int | None:
+        """Say how many latents it sees at once."""
+        ...
 
     def schedule(self, steps: int, strength: float) -> Schedule:
         """Give the noise levels from where a render of this strength starts, none for strength 0."""

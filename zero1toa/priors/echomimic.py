@@ -21,6 +21,7 @@ from zero1toa.priors.conditioning import DOTS, OVAL, STROKES, draw_landmarks
 from zero1toa.priors.pictures import LatentSpace
 from zero1toa.priors.portrait import PortraitModel
 from zero1toa.priors.reference import look_at_references
+from zero1toa.priors.tuning import tune
 from zero1toa.priors.unets import convert_unets, load_unets
 from zero1toa.types import PriorError
 
@@ -48,6 +49,7 @@ class EchoMimic(PortraitModel):
             locator = FaceLocator(locator_widths(part(tensors, "locator")))
         self.locator = fill(locator, part(tensors, "locator"), str(kept), device, torch.float32)
         look_at_references(self.denoiser, token_weight=HEARING)
+        tune(self.denoiser, config)
         self.latents = LatentSpace.load(config.autoencoder, device, dtype)
 
     def tokens(self, photo: Float[Tensor, "H W 3"]) -> Float[Tensor, "1 1 D"]:

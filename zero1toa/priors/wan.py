@@ -25,6 +25,7 @@ from zero1toa.priors.diffusion import Shot
 from zero1toa.priors.noise import TRAIN_STEPS, Schedule, flow_schedule
 from zero1toa.priors.pictures import Gaze, face_crops, load_pretrained
 from zero1toa.priors.portrait import told_and_without
+from zero1toa.priors.tuning import tune
 from zero1toa.types import PriorError
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class WanAnimate:
         folder, home = weights_path(REPO), torch.device("cpu")
         self._words = stored_words(device).to(dtype)
         transformer = load_pretrained(WanAnimateTransformer3DModel, folder / "transformer", home, dtype)
+        tune(transformer, config)
         self.transformer = hold(transformer, config.storage, device)
         # In 16 bits its decoder bands.
         vae = load_pretrained(AutoencoderKLWan, folder / "vae", device, torch.float32)
