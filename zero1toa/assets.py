@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zero1toa.types import PriorError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,7 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What a prior needs: files, who may use them for what, and GPU memory in GB (`memory_note` says how it is known)."""
+    """What a prior or a head needs: files, who may use them for what, and GPU memory in GB (`memory_note` says how it is known)."""
 
     name: str
     files: tuple[Asset, ...] = ()
@@ -170,6 +177,10 @@ TABLE = (
 )
 
 
+# A head model, not a prior. Two versions of the file have been seen elsewhere, so no hash is taken for granted.
+GNM = Weights("gnm", (Asset("google/gnm-v3", "v3_0/gnm_head.npz", 53_300_000),), licence="Apache-2.0")
+
+
 def cache_folder() -> Path:
     """Give the folder for everything that can be made again; `ZERO1TOA_CACHE` moves it."""
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zero1toa"
@@ -178,17 +189,38 @@ def cache_folder() -> Path:
     return folder
 
 
+def kept_tensors(path: Path, build: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Give the tensors that a file of the cache holds; they are built if it is not there or is damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file, save_file
+
+    if path.exists():
+        try:
+            return load_file(path)
+        except SafetensorError:
+            log.warning("%s is damaged and is made again", path)
+    tensors = {key: tensor.contiguous() for key, tensor in build().items()}
+    # Another process may be doing the same.
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        save_file(tensors, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return tensors
+
+
 def weights_path(repo: str, path: str = "") -> Path:
     """Give where a repository, or a file of it, lies in the cache; it need not be there."""
     return cache_folder() / "weights" / repo / path
 
 
 def weights(name: str) -> Weights:
-    """Look a prior up in the table. Raises PriorError with the names there are when it is unknown."""
-    for entry in TABLE:
+    """Look a prior or a head up. Raises PriorError with the names there are when it is unknown."""
+    for entry in (*TABLE, GNM):
         if entry.name == name:
             return entry
-    raise PriorError(f"no video prior is called {name!r}: use {', '.join(entry.name for entry in TABLE)}")
+    raise PriorError(f"no video prior or head is called {name!r}: use {', '.join(entry.name for entry in (*TABLE, GNM))}")
 
 
 def missing(name: str) -> tuple[Asset, ...]:

@@ -49,7 +49,19 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything; takes a second or two, downloads and builds nothing."""
-    return [_program(), *_packages(), _rasterizer(), _cuda(), _faces(), _ffmpeg(), _cache(), _anny(), _flame(), *_priors()]
+    return [
+        _program(),
+        *_packages(),
+        _rasterizer(),
+        _cuda(),
+        _faces(),
+        _ffmpeg(),
+        _cache(),
+        _anny(),
+        _flame(),
+        _gnm(),
+        *_priors(),
+    ]
 
 
 def _program() -> Finding:
@@ -180,6 +192,14 @@ def _flame() -> Finding:
         "head flame", "note", "optional: --head flame:PATH with your own file",
         "FLAME 2020, 2023 or 2023 Open from https://flame.is.tue.mpg.de, under its own licence; anny needs none",
     )  # fmt: skip
+
+
+def _gnm() -> Finding:
+    from zero1toa.assets import GNM, missing
+
+    if missing(GNM.name):
+        return Finding("head gnm", "note", f"optional: {GNM.size / 1e6:.0f} MB are not here", "zero1toa fetch gnm")
+    return Finding("head gnm", "ok", "its file is here; --head gnm uses it")
 
 
 def _priors() -> list[Finding]:
