@@ -60,7 +60,7 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What a prior or a head needs: files, who may use them for what, and GPU memory in GB (`memory_note` says how it is known)."""
+    """What a prior or a head needs: files, who may use them for what, and GPU memory in GB (`memory_note`: how it is known)."""
 
     name: str
     files: tuple[Asset, ...] = ()

@@ -49,19 +49,8 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything; takes a second or two, downloads and builds nothing."""
-    return [
-        _program(),
-        *_packages(),
-        _rasterizer(),
-        _cuda(),
-        _faces(),
-        _ffmpeg(),
-        _cache(),
-        _anny(),
-        _flame(),
-        _gnm(),
-        *_priors(),
-    ]
+    heads = (_anny(), _flame(), _gnm())
+    return [_program(), *_packages(), _rasterizer(), _cuda(), _faces(), _ffmpeg(), _cache(), *heads, *_priors()]
 
 
 def _program() -> Finding:
@@ -120,14 +109,13 @@ def _cuda() -> Finding:
     except Exception as error:
         return Finding(name, "note", f"{type(error).__name__}: {error}", _reinstall("torch"))
     if importlib.util.find_spec("gsplat") is None:
-        return Finding(name, "note", f"{device}, without gsplat", "pip install gsplat")
-    if shutil.which("nvcc") is None:
+        return Finding(name, "note", f"{device}, without gsplat: splats are drawn on the CPU", "pip install gsplat")
+    # A wheel with kernels in it needs no compiler.
+    if importlib.util.find_spec("gsplat.csrc") is None and shutil.which("nvcc") is None:
         return Finding(
-            name,
-            "note",
-            f"{device}; gsplat compiles its kernels with nvcc, which is not on the PATH",
-            "install the CUDA toolkit",
-        )
+            name, "note", f"{device}; gsplat has no kernels and no nvcc to compile them with: splats are drawn on the CPU",
+            "install the CUDA toolkit that torch was built with, or make a wheel elsewhere by scripts/build_gsplat_wheel.sh",
+        )  # fmt: skip
     return Finding(name, "ok", f"{device} with gsplat")
 
 

@@ -66,7 +66,8 @@ def load_gnm() -> LinearHead:
     path = GNM.files[0].place
     if not path.is_file():
         raise InputError(
-            f"the head gnm is not on this machine ({GNM.size / 1e6:.0f} MB): fetch it with `zero1toa fetch gnm`, or use --head anny"
+            f"the head gnm is not on this machine ({GNM.size / 1e6:.0f} MB): fetch it with `zero1toa fetch gnm`, "
+            "or use --head anny"
         )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     built = cache_folder() / f"gnm-{digest[:16]}-{FORMAT}.safetensors"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -44,7 +45,7 @@ class LinearHead:
     @classmethod
     def from_tensors(cls, name: str, tensors: Mapping[str, Tensor]) -> LinearHead:
         """Put a head together from what `tensors` gave."""
-        own = dict(tensors)
+        own: dict[str, Any] = dict(tensors)
         surface = Surface(**{part.name: own.pop(part.name) for part in fields(Surface)})
         return cls(name=name, surface=surface, **own)
 

@@ -27,7 +27,7 @@ from zero1toa.priors.lora import fuse_lora
 from zero1toa.priors.noise import LINEAR_BETAS, Schedule, linear_schedule
 from zero1toa.priors.pictures import Gaze, LatentSpace, load_pretrained
 from zero1toa.priors.portrait import told_and_without
-from zero1toa.priors.tuning import tune
+from zero1toa.priors.tuning import precision, tune
 from zero1toa.priors.unets import normalise_by_frame
 from zero1toa.types import PriorError
 
@@ -71,7 +71,7 @@ class AnimateDiff:
     def __init__(self, config: DiffusionConfig, device: torch.device) -> None:
         from transformers import CLIPVisionModelWithProjection
 
-        dtype = torch.float16 if device.type == "cuda" else torch.float32
+        dtype = precision(config, device)
         if config.lora:
             self.name = f"animatediff with {Path(config.lora).stem}"
         self._latents = LatentSpace.load(config.autoencoder, device, dtype)

@@ -14,7 +14,7 @@ from zero1toa.priors.pictures import Gaze, LatentSpace, load_pretrained
 from zero1toa.priors.portrait import PortraitModel
 from zero1toa.priors.pose_guider import PoseGuider, PoseGuiderShape
 from zero1toa.priors.reference import look_at_references
-from zero1toa.priors.tuning import tune
+from zero1toa.priors.tuning import precision, tune
 from zero1toa.priors.unets import convert_unets, load_unets
 from zero1toa.types import PriorError
 
@@ -38,7 +38,7 @@ class AniPortrait(PortraitModel):
 
         if config.pose_norm not in NORMS:
             raise PriorError(f"--diffusion-pose-norm {config.pose_norm} is unknown: use batch or running")
-        dtype = torch.float16 if device.type == "cuda" else torch.float32
+        dtype = precision(config, device)
         tensors, kept = converted("aniportrait", tuple(weights_path(REPO, file) for file in FILES), convert)
         self.denoiser, self.reference_net = load_unets(tensors, kept, device, dtype, reads=True)
         with torch.device("meta"):

@@ -55,6 +55,9 @@ class DiffusionConfig:
         default="mixed", metadata={"help": "autoencoder: full, tiny (TAESD, for previews), or mixed (tiny in, full out)"}
     )
     lora: str = field(default="", metadata={"help": "few-step LoRA of Stable Diffusion 1.5 for animatediff, a path"})
+    precision: str = field(
+        default="auto", metadata={"help": "of the networks: float16, bfloat16, float32, or auto by device and model"}
+    )
     channels_last: bool = field(default=False, metadata={"help": "lay kernels out channels last: quicker on some GPUs"})
     compile: bool = field(default=False, metadata={"help": "compile repeated blocks: minutes first, then quicker steps"})
     storage: str = field(

@@ -21,7 +21,7 @@ from zero1toa.priors.conditioning import DOTS, OVAL, STROKES, draw_landmarks
 from zero1toa.priors.pictures import LatentSpace
 from zero1toa.priors.portrait import PortraitModel
 from zero1toa.priors.reference import look_at_references
-from zero1toa.priors.tuning import tune
+from zero1toa.priors.tuning import precision, tune
 from zero1toa.priors.unets import convert_unets, load_unets
 from zero1toa.types import PriorError
 
@@ -42,7 +42,7 @@ class EchoMimic(PortraitModel):
     landmarks_always = False
 
     def __init__(self, config: DiffusionConfig, device: torch.device) -> None:
-        dtype = torch.float16 if device.type == "cuda" else torch.float32
+        dtype = precision(config, device)
         tensors, kept = converted("echomimic", tuple(weights_path(REPO, file) for file in FILES), convert)
         self.denoiser, self.reference_net = load_unets(tensors, kept, device, dtype, reads=False)
         with torch.device("meta"):

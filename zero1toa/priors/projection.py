@@ -15,7 +15,7 @@ from torch.nn.functional import avg_pool2d
 from zero1toa.priors.base import ClipRequest
 from zero1toa.render.mesh import Fragments, rasterize_mesh
 from zero1toa.render.photo import PhotoSurface
-from zero1toa.types import Reference
+from zero1toa.types import Reference, on_device
 
 # A render that lies this far in front of the mesh, in metres, is hair or clothes and stays.
 IN_FRONT = 0.012
@@ -29,24 +29,26 @@ class ProjectionPrior:
     name = "projection"
 
     def __init__(self) -> None:
-        self._photo: PhotoSurface | None = None
+        self._photo: tuple[Reference, PhotoSurface] | None = None
 
     def regenerate(self, request: ClipRequest) -> Float[Tensor, "T H W 3"]:
         """Give each frame as the photo's warp where it is known and as the render elsewhere."""
-        photo = self._surface(request.reference)
+        photo, there = self._surface(request.reference), request.frames.device
+        # Its meshes are drawn on the CPU, so that all of it is there.
+        request = on_device(request, torch.device("cpu"))
         fragments = rasterize_mesh(request.vertices, photo.faces, request.cameras)
         warped, trust = zip(
             *(self._warp(photo, fragments, request.vertices[frame], frame) for frame in range(len(request.frames))), strict=True
         )
         trust = _smooth(torch.stack(trust) * self._unhidden(request, fragments))
         trust = trust * request.strength
-        return torch.lerp(request.frames, torch.stack(warped), trust[..., None])
+        return torch.lerp(request.frames, torch.stack(warped), trust[..., None]).to(there)
 
     def _surface(self, reference: Reference) -> PhotoSurface:
         """Study a reference once, however many clips it serves."""
-        if self._photo is None or self._photo.reference is not reference:
-            self._photo = PhotoSurface(reference)
-        return self._photo
+        if self._photo is None or self._photo[0] is not reference:
+            self._photo = reference, PhotoSurface(on_device(reference, torch.device("cpu")))
+        return self._photo[1]
 
     @staticmethod
     def _warp(photo: PhotoSurface, fragments: Fragments, vertices: Float[Tensor, "V 3"], frame: int) -> tuple[Tensor, Tensor]:

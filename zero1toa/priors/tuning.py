@@ -6,6 +6,21 @@ import torch
 from torch import nn
 
 from zero1toa.priors.base import DiffusionConfig
+from zero1toa.types import PriorError
+
+PRECISIONS = ("auto", "float16", "bfloat16", "float32")
+
+
+def precision(config: DiffusionConfig, device: torch.device, *, usual: torch.dtype = torch.float16) -> torch.dtype:
+    """Give the numbers that networks compute with: on a GPU those the model is `usual`ly run with, on a CPU 32 bits.
+
+    Raises PriorError for settings that mean nothing.
+    """
+    if config.precision not in PRECISIONS:
+        raise PriorError(f"--diffusion-precision {config.precision} is unknown: use one of {', '.join(PRECISIONS)}")
+    if config.precision != "auto":
+        return getattr(torch, config.precision)
+    return usual if device.type == "cuda" else torch.float32
 
 
 def tune(network: nn.Module, config: DiffusionConfig) -> None:

@@ -25,7 +25,7 @@ from zero1toa.priors.diffusion import Shot
 from zero1toa.priors.noise import TRAIN_STEPS, Schedule, flow_schedule
 from zero1toa.priors.pictures import Gaze, face_crops, load_pretrained
 from zero1toa.priors.portrait import told_and_without
-from zero1toa.priors.tuning import tune
+from zero1toa.priors.tuning import precision, tune
 from zero1toa.types import PriorError
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class WanAnimate:
         from diffusers.pipelines.wan.pipeline_wan_animate import WanAnimatePipeline
         from transformers import CLIPVisionModel
 
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        dtype = precision(config, device, usual=torch.bfloat16)
         folder, home = weights_path(REPO), torch.device("cpu")
         self._words = stored_words(device).to(dtype)
         transformer = load_pretrained(WanAnimateTransformer3DModel, folder / "transformer", home, dtype)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ from zero1toa.symgen.dataset import ClipDataset
 from zero1toa.symgen.events import Event
 from zero1toa.symgen.losses import LossConfig, Perceptual, l1, load_perceptual, position_loss, scale_loss
 from zero1toa.symgen.scene import Frame, Scene, to_bytes
-from zero1toa.types import Camera, Motion, Portrait, PriorError
+from zero1toa.types import Camera, Motion, Portrait, PriorError, on_device
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -85,7 +85,7 @@ def train(
     folder: Path | None = None,
     resume: bool = False,
     motions: Sequence[Motion] = (),
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Train `avatar` in place and tell how it goes; the last event carries it.
 
     Close the iterator to stop: the avatar stays as it is then. With a `folder`, checkpoints are kept there, one more is
@@ -143,8 +143,14 @@ class Run:
         self.prior, self.config, self.accelerator = prior, config, accelerator
         self.iterations = config.curriculum.iterations
         chance = torch.Generator().manual_seed(config.seed)
-        curriculum = Curriculum.build(config.curriculum, avatar.head, portrait, generator=chance, motions=motions)
-        self.scene = Scene.build(avatar.head, portrait, curriculum, size=config.size, background=config.background)
+        # Clips are made on the CPU, where chance is the same on all machines, and go where the avatar is.
+        device = avatar.centre.device
+        head = on_device(avatar.head, torch.device("cpu"))
+        curriculum = Curriculum.build(config.curriculum, head, portrait, generator=chance, motions=motions)
+        self.scene = Scene.build(
+            avatar.head, on_device(portrait, device), on_device(curriculum, device), size=config.size,
+            background=config.background,
+        )  # fmt: skip
         self.perceptual: Perceptual = load_perceptual(config.losses.kind, avatar.centre.device)
         self.settings = _settings(config, avatar, portrait, prior, motions)
         metres = self.scene.metres_per_half_image()
