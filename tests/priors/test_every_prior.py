@@ -132,10 +132,12 @@ def test_compiled_blocks_and_another_layout_say_the_same(hub, aniportrait, reque
     tuned = AniPortrait(replace(config, channels_last=True), torch.device("cpu"))
     assert tuned.denoiser.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
     # What takes long is not ours: code is traced here and not turned into machine code.
-    for module in tuned.denoiser.modules():
+    part = tuned.denoiser.down_blocks[0]
+    for module in part.modules():
         module.compile = partial(module.compile, backend="eager")
-    tune(tuned.denoiser, replace(config, compile=True))
-    assert sum(module._compiled_call_impl is not None for module in tuned.denoiser.modules()) > 50
+    tune(part, replace(config, compile=True))
+    compiled = {type(module).__name__ for module in part.modules() if module._compiled_call_impl is not None}
+    assert compiled == {"ResnetBlock2D", "FeedForward", "AnimateDiffTransformer3D"}
     torch.testing.assert_close(DiffusionPrior(tuned, config).regenerate(request_of(2, size=64)), plain, atol=1e-3, rtol=1e-3)
 
 
