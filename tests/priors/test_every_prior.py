@@ -15,6 +15,7 @@ from zero1toa.priors.diffusion import DiffusionPrior
 from zero1toa.priors.noise import zero_snr_schedule
 from zero1toa.priors.pictures import LatentSpace
 from zero1toa.priors.tuning import tune
+from zero1toa.types import PriorError
 
 TINY = DiffusionConfig(size=64, steps=4)
 MODELS = ("aniportrait", "echomimic", "animatediff", "wan_animate")
@@ -123,6 +124,18 @@ def test_the_tiny_autoencoder_stands_in_where_it_may(hub, request_of, kind):
         assert torch.equal(mixed.encode(frames, exact=False), latents) == (kind == "tiny")
         assert torch.equal(mixed.encode(frames, exact=True), latents) == (kind == "full")
         assert torch.equal(mixed.decode(latents), space.decode(latents)) == (kind == "full")
+
+
+@pytest.mark.parametrize(("setting", "said"), [("precision", "bfloat16"), ("autoencoder", "mixed, full, tiny")])
+def test_words_that_mean_nothing_are_refused_with_those_that_do(hub, setting, said):
+    with pytest.raises(PriorError, match=said):
+        AniPortrait(replace(TINY, **{setting: "most"}), torch.device("cpu"))
+
+
+def test_settings_that_change_pictures_are_part_of_the_name(model):
+    name = lambda **settings: DiffusionPrior(model, replace(TINY, **settings)).name
+    assert name(eta=0.5, compare_every=3).endswith(", compare_every 3, eta 0.5)")
+    assert name(compile=True, channels_last=True) == name()
 
 
 def test_compiled_blocks_and_another_layout_say_the_same(hub, aniportrait, request_of):

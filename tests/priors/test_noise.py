@@ -5,7 +5,16 @@ import math
 import pytest
 import torch
 
-from zero1toa.priors.noise import Schedule, add_noise, denoise, invert, invert_by_fixed_point, zero_snr_schedule
+from zero1toa.priors.noise import (
+    Schedule,
+    add_noise,
+    denoise,
+    flow_schedule,
+    invert,
+    invert_by_fixed_point,
+    linear_schedule,
+    zero_snr_schedule,
+)  # fmt: skip
 
 SPREAD = 0.5
 
@@ -97,6 +106,34 @@ def test_fixed_points_come_back_closer_for_as_many_calls(steps):
     assert once <= stock_error / 2.5
     assert error(invert_by_fixed_point(twice, clean, schedule, passes=2)) <= once / 3
     assert twice.calls == 2 * steps
+
+
+@pytest.mark.parametrize("schedule", [linear_schedule(20), flow_schedule(20, 0.8, shift=5.0)])
+def test_every_schedule_can_be_gone_back(schedule):
+    clean = clean_samples()
+    error = lambda noisy: float((denoise(GaussianModel(schedule), noisy, schedule) - clean).abs().mean())
+    plain = error(invert(GaussianModel(schedule), clean, schedule))
+    assert error(invert_by_fixed_point(GaussianModel(schedule), clean, schedule, passes=1)) <= plain / 2
+    assert error(invert_by_fixed_point(GaussianModel(schedule), clean, schedule, passes=3)) <= plain / 30
+
+
+def test_the_schedule_of_animatediff_leaves_some_of_the_picture():
+    schedule = linear_schedule(25)
+    assert schedule.timesteps == tuple(range(999, 0, -40))
+    kept = math.prod(1 - (0.00085 + (0.012 - 0.00085) * t / 999) for t in range(1000))
+    assert math.cos(schedule.angles[0]) == pytest.approx(math.sqrt(kept), rel=1e-4)
+
+
+def test_a_step_of_a_flow_is_a_rotation():
+    schedule = flow_schedule(6, 0.9, shift=3.0)
+    clean, noise = torch.randn(50), torch.randn(50)
+    ask = lambda x, t, k: math.cos(schedule.angles[k]) * noise - math.sin(schedule.angles[k]) * clean
+    sigma, mixed = 0.9, 0.1 * clean + 0.9 * noise
+    start = mixed / math.hypot(0.1, 0.9)
+    below = schedule.timesteps[1] / 1000
+    ours = denoise(ask, start, Schedule(schedule.timesteps[:1], schedule.angles[:2]))
+    euler = mixed + (below - sigma) * (noise - clean)
+    torch.testing.assert_close(ours, euler / math.hypot(1 - below, below))
 
 
 def test_a_single_step_from_pure_noise_can_be_inverted_too():

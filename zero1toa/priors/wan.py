@@ -159,8 +159,7 @@ def hold(transformer: Any, storage: str, device: torch.device) -> Any:
     if storage not in ("auto", *STORAGE):
         raise PriorError(f"--diffusion-storage {storage} is unknown: use auto, {', '.join(STORAGE)}")
     if storage == "auto":
-        free = torch.cuda.mem_get_info(device)[0] / 1e9 if device.type == "cuda" else math.inf
-        storage = next(name for name, needed in STORAGE.items() if free >= needed)
+        storage = fitting_storage(torch.cuda.mem_get_info(device)[0] / 1e9) if device.type == "cuda" else "full"
     log.info("the transformer of wan-animate is held: %s", storage)
     if storage != "full":
         transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=transformer.dtype)
@@ -170,6 +169,11 @@ def hold(transformer: Any, storage: str, device: torch.device) -> Any:
         )
         return transformer
     return transformer.to(device)
+
+
+def fitting_storage(free_gb: float) -> str:
+    """Choose the most exact way of holding the transformer that so much memory allows."""
+    return next(name for name, needed in STORAGE.items() if free_gb >= needed)
 
 
 def stored_words(device: torch.device) -> Float[Tensor, "2 K D"]:
