@@ -8,6 +8,7 @@ import torch
 
 from tests.gnm_file import JOINT_NAMES, gnm_arrays, write_gnm
 from zero1toa import cli
+from zero1toa.export.package import load_avatar
 from zero1toa.geometry.rotation import axis_angle_to_matrix
 from zero1toa.head import gnm, load_head
 from zero1toa.head.anny import load_anny
@@ -108,6 +109,17 @@ def test_the_second_time_it_comes_from_the_cache(head, monkeypatch):
     again = load_head("gnm")
     assert torch.equal(again.expression_basis, head.expression_basis)
     assert torch.equal(again.landmark_faces, head.landmark_faces)
+
+
+def test_a_photo_becomes_an_avatar_with_this_head(head, astronaut_file, tmp_path, capsys):
+    words = [
+        "create", str(astronaut_file), "-o", str(tmp_path / "a"), "--head", "gnm", "--prior", "projection", "--iterations", "5",
+        "--splats", "2000", "--size", "64", "--frames", "2", "--portrait-size", "192", "--device", "cpu",
+    ]  # fmt: skip
+    assert cli.main(words) == 0, capsys.readouterr().err
+    saved = load_avatar(tmp_path / "a")
+    assert saved.avatar.head.name == "gnm"
+    assert len(saved.avatar) > 1000
 
 
 # --------------------------------------------------------------------------------------------------- wrong files

@@ -108,10 +108,12 @@ def _cuda() -> Finding:
         device = torch.cuda.get_device_name(0)
     except Exception as error:
         return Finding(name, "note", f"{type(error).__name__}: {error}", _reinstall("torch"))
-    if importlib.util.find_spec("gsplat") is None:
+    gsplat = importlib.util.find_spec("gsplat")
+    if gsplat is None or not gsplat.submodule_search_locations:
         return Finding(name, "note", f"{device}, without gsplat: splats are drawn on the CPU", "pip install gsplat")
     # A wheel with kernels in it needs no compiler.
-    if importlib.util.find_spec("gsplat.csrc") is None and shutil.which("nvcc") is None:
+    compiled = any(name.startswith("csrc.") for name in os.listdir(gsplat.submodule_search_locations[0]))
+    if not compiled and shutil.which("nvcc") is None:
         return Finding(
             name, "note", f"{device}; gsplat has no kernels and no nvcc to compile them with: splats are drawn on the CPU",
             "install the CUDA toolkit that torch was built with, or make a wheel elsewhere by scripts/build_gsplat_wheel.sh",
