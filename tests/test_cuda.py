@@ -55,6 +55,17 @@ def test_records_move_with_all_that_is_in_them():
         assert torch.equal(getattr(twin.pose(state), field), getattr(avatar.pose(state), field))
 
 
+def test_posing_makes_nothing_on_another_device():
+    from zero1toa.avatar.rigged import Avatar
+
+    avatar, meta = avatar_on_a_sphere(), torch.device("meta")
+    arrays = {name: array.to(meta) for name, array in avatar.state_arrays().items()}
+    moved = Avatar(on_device(avatar.head, meta), on_device(avatar.identity, meta), **arrays)
+    posed = moved.pose(moved.head.rest_state(2))
+    assert {getattr(posed, field).device.type for field in FIELDS} == {"meta"}
+    assert posed.means.shape == (2, len(avatar), 3)
+
+
 def test_without_kernels_the_twin_on_the_cpu_draws():
     from zero1toa.render.cuda import rasterize_elsewhere
 

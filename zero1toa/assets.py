@@ -139,8 +139,8 @@ TABLE = (
                     ("special_tokens_map.json", 472),
                 )
             ),
-            Asset("guoyww/animatediff-motion-adapter-v1-5-2", "config.json", 446),
-            Asset("guoyww/animatediff-motion-adapter-v1-5-2", "diffusion_pytorch_model.fp16.safetensors", 909_000_000),
+            Asset("guoyww/animatediff-motion-adapter-v1-5-2", "config.json", 455),
+            Asset("guoyww/animatediff-motion-adapter-v1-5-2", "diffusion_pytorch_model.fp16.safetensors", 1_820_000_000),
             Asset("CrucibleAI/ControlNetMediaPipeFace", "diffusion_sd15/config.json", 1_000),
             Asset("CrucibleAI/ControlNetMediaPipeFace", "diffusion_sd15/diffusion_pytorch_model.fp16.safetensors", 723_000_000),
             Asset("h94/IP-Adapter", "models/ip-adapter-plus-face_sd15.safetensors", 98_200_000),
@@ -157,14 +157,14 @@ TABLE = (
     Weights(
         "wan-animate",
         (
-            Asset(_WAN, "transformer/config.json", 1_000),
+            Asset(_WAN, "transformer/config.json", 808),
             Asset(_WAN, "transformer/diffusion_pytorch_model.safetensors.index.json", 120_000, lists=69_100_000_000),
             Asset(_WAN, "vae/config.json", 1_000),
             Asset(_WAN, "vae/diffusion_pytorch_model.safetensors", 508_000_000),
-            Asset(_WAN, "image_encoder/config.json", 600),
+            Asset(_WAN, "image_encoder/config.json", 498),
             Asset(_WAN, "image_encoder/model.safetensors", 1_264_000_000),
             Asset(_WAN, "text_encoder/config.json", 900),
-            Asset(_WAN, "text_encoder/model.safetensors.index.json", 22_000, lists=11_400_000_000),
+            Asset(_WAN, "text_encoder/model.safetensors.index.json", 22_500, lists=11_400_000_000),
             Asset(_WAN, "tokenizer/tokenizer.json", 16_800_000),
             Asset(_WAN, "tokenizer/tokenizer_config.json", 62_000),
             Asset(_WAN, "tokenizer/special_tokens_map.json", 7_000),
