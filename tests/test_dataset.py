@@ -29,11 +29,11 @@ def test_values_outside_the_range_do_not_wrap_around():
 
 def test_the_stalest_clip_waits_longest_and_empty_ones_come_first():
     dataset = ClipDataset(3)
-    assert dataset.stalest([2, 1]) == 1
+    assert dataset.stalest([2, 1], 1) == [1]
     for clip, iteration in ((0, 30), (1, 10), (2, 20)):
         dataset.write(clip, frames(0), iteration=iteration, unrolled=1)
-    assert dataset.stalest(range(3)) == 1
-    assert dataset.stalest([0, 2]) == 2
+    assert dataset.stalest(range(3), 2) == [1, 2]
+    assert dataset.stalest([0, 2], 1) == [2]
     assert dataset.age(1, 50) == 40
 
 

@@ -304,9 +304,7 @@ def test_jaw_opens_by_turning(head):
 def test_what_was_found_is_kept(tmp_path, monkeypatch, head):
     path = write_npz(tmp_path / "flame 2023 é.npz", flame_arrays())
     monkeypatch.setenv("ZERO1TOA_CACHE", str(tmp_path / "cache"))
-    names = ("template", "shape_basis", "expression_basis", "joints", "joint_basis", "weights", "landmark_faces",
-             "landmark_weights", "expression_turns", "pose_basis")  # fmt: skip
-    tensors = {name: getattr(head, name) for name in names} | {name: getattr(head.surface, name) for name in flame.SURFACE}
+    tensors = head.tensors()
     calls = []
     monkeypatch.setattr(flame, "build_tensors", lambda file: calls.append(file) or dict(tensors))
     first, second = load_head(f"flame:{path}"), load_head(f"flame:{path}")

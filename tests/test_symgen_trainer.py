@@ -253,9 +253,23 @@ def test_every_clip_is_updated_and_the_stalest_goes_first(accelerator):
     order = []
     for k in range(20):
         run.state.iteration = k
-        if (clip := run.due_clip()) is not None:
-            order.append(clip)
-            run.regenerate_clip(clip)
+        if clips := run.due_clips():
+            order += clips
+            run.regenerate_clips(clips)
     assert order[:3] == [0, 1, 2]  # every one that takes part is filled at once
     assert order[3:5] == [0, 1]  # then one every four iterations, in turn
     assert set(order) == set(range(7))
+
+
+def test_several_clips_at_once_come_as_much_more_rarely(accelerator):
+    run = Run(shell(), portrait(), EchoPrior(), replace(TINY, clips_per_update=2), accelerator, ())
+    asked = {}
+    for k in range(20):
+        run.state.iteration = k
+        if clips := run.due_clips():
+            asked[k] = clips
+            assert len(run.regenerate_clips(clips)) == len(clips)
+    assert asked[0] == [0, 1]
+    assert asked[1] == [2]
+    assert asked[8] == [0, 1], "two every eight iterations instead of one every four"
+    assert 4 not in asked

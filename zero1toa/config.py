@@ -17,7 +17,7 @@ class Config:
     """How an avatar is made."""
 
     preset: str = "standard"
-    head: str = field(default="anny", metadata={"help": "head model: anny, or flame:PATH with your own FLAME file"})
+    head: str = field(default="anny", metadata={"help": "head model: anny, gnm (to fetch), or flame:PATH with your own file"})
     prior: str = field(default="auto", metadata={"help": "video prior that regenerates the clips; auto is the best there is"})
     device: str = field(default="auto", metadata={"help": "auto, cpu or cuda"})
     portrait: PortraitConfig = field(default_factory=PortraitConfig)

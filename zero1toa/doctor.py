@@ -49,7 +49,8 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything; takes a second or two, downloads and builds nothing."""
-    return [_program(), *_packages(), _rasterizer(), _cuda(), _faces(), _ffmpeg(), _cache(), _anny(), _flame(), *_priors()]
+    heads = (_anny(), _flame(), _gnm())
+    return [_program(), *_packages(), _rasterizer(), _cuda(), _faces(), _ffmpeg(), _cache(), *heads, *_priors()]
 
 
 def _program() -> Finding:
@@ -107,15 +108,16 @@ def _cuda() -> Finding:
         device = torch.cuda.get_device_name(0)
     except Exception as error:
         return Finding(name, "note", f"{type(error).__name__}: {error}", _reinstall("torch"))
-    if importlib.util.find_spec("gsplat") is None:
-        return Finding(name, "note", f"{device}, without gsplat", "pip install gsplat")
-    if shutil.which("nvcc") is None:
+    gsplat = importlib.util.find_spec("gsplat")
+    if gsplat is None or not gsplat.submodule_search_locations:
+        return Finding(name, "note", f"{device}, without gsplat: splats are drawn on the CPU", "pip install gsplat")
+    # A wheel with kernels in it needs no compiler.
+    compiled = any(name.startswith("csrc.") for name in os.listdir(gsplat.submodule_search_locations[0]))
+    if not compiled and shutil.which("nvcc") is None:
         return Finding(
-            name,
-            "note",
-            f"{device}; gsplat compiles its kernels with nvcc, which is not on the PATH",
-            "install the CUDA toolkit",
-        )
+            name, "note", f"{device}; gsplat has no kernels and no nvcc to compile them with: splats are drawn on the CPU",
+            "install the CUDA toolkit that torch was built with, or make a wheel elsewhere by scripts/build_gsplat_wheel.sh",
+        )  # fmt: skip
     return Finding(name, "ok", f"{device} with gsplat")
 
 
@@ -182,6 +184,14 @@ def _flame() -> Finding:
     )  # fmt: skip
 
 
+def _gnm() -> Finding:
+    from zero1toa.assets import GNM, missing
+
+    if missing(GNM.name):
+        return Finding("head gnm", "note", f"optional: {GNM.size / 1e6:.0f} MB are not here", "zero1toa fetch gnm")
+    return Finding("head gnm", "ok", "its file is here; --head gnm uses it")
+
+
 def _priors() -> list[Finding]:
     from zero1toa.assets import TABLE, missing
 
@@ -208,13 +218,14 @@ def examine_prior(name: str) -> list[Finding]:
     findings = [
         Finding(
             f"{file.repo}/{file.path}", "note" if file in lacking else "ok",
-            f"{'to download' if file in lacking else 'here'}, {file.size / 1e6:.0f} MB",
+            f"{'to download' if file in lacking else 'here'}, {(file.size + file.lists) / 1e6:.0f} MB",
         )
         for file in entry.files
     ]  # fmt: skip
-    to_fetch = sum(file.size for file in lacking)
-    # Once fetched they are converted, and the half as large result is kept beside them.
-    free, needed = shutil.disk_usage(cache_folder()).free, to_fetch + entry.size // 2
+    to_fetch = sum(file.size + file.lists for file in lacking)
+    # Pickles are converted once fetched, and the half as large result is kept beside them.
+    converted = sum(file.size for file in entry.files if file.path.endswith(".pth")) // 2
+    free, needed = shutil.disk_usage(cache_folder()).free, to_fetch + converted
     if to_fetch:
         remedy = f"zero1toa fetch {name}" if free > needed else f"free {(needed - free) / 1e9:.1f} GB, or move ZERO1TOA_CACHE"
         text = f"{to_fetch / 1e9:.1f} of {entry.size / 1e9:.1f} GB to download; {free / 1e9:.0f} GB are free on the disk"

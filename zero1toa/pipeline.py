@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -57,9 +58,15 @@ def create_avatar(
     prior = load_prior(config.prior, config.diffusion, device)
     avatar = first_avatar(portrait, load_head(config.head), config)
     yield event("seed", f"{len(avatar)} splats laid", splats=len(avatar), preview=snapshot(avatar, portrait), avatar=avatar)
-    yield from train(
-        avatar, portrait, prior, config.trainer, accelerator=accelerator, folder=folder, resume=resume, motions=motions
-    )
+    training = train(
+        avatar if device.type == "cpu" else avatar.on(accelerator.device), portrait, prior, config.trainer,
+        accelerator=accelerator, folder=folder, resume=resume, motions=motions,
+    )  # fmt: skip
+    # Closing our iterator closes that of the training, which then keeps what it has.
+    with contextlib.closing(training):
+        for told in training:
+            # Whoever asked has their poses and cameras on the CPU.
+            yield replace(told, avatar=told.avatar.on(torch.device("cpu"))) if told.avatar and device.type != "cpu" else told
 
 
 def read_portrait(photo: Photo, config: Config) -> Portrait:

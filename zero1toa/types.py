@@ -8,13 +8,17 @@ display space, float in [0, 1] unless an array says uint8. `B` frames or cameras
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from jaxtyping import Float, Int, UInt8
     from torch import Tensor
+
+
+Record = TypeVar("Record")
 
 
 class InputError(ValueError):
@@ -35,6 +39,22 @@ class AvatarError(InputError):
 
 class PriorError(InputError):
     """A video prior cannot be used: its weights or its hardware are missing."""
+
+
+def on_device(record: Record, device: torch.device) -> Record:
+    """Give a record with every tensor in it, and in records and tuples in it, on a device; what is there stays as it is."""
+    import torch
+
+    if isinstance(record, torch.Tensor):
+        return record.to(device)  # pyright: ignore[reportReturnType]
+    if isinstance(record, tuple):
+        items = tuple(on_device(item, device) for item in record)
+        return record if all(a is b for a, b in zip(items, record, strict=True)) else items  # pyright: ignore
+    if not is_dataclass(record):
+        return record
+    moved = {part.name: on_device(getattr(record, part.name), device) for part in fields(record) if part.init}
+    same = all(value is getattr(record, name) for name, value in moved.items())
+    return record if same else replace(record, **moved)  # pyright: ignore
 
 
 @dataclass(frozen=True, slots=True)

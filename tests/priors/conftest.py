@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numba
@@ -9,9 +10,12 @@ import pytest
 import torch
 
 from tests.priors.tiny_hub import write_aniportrait, write_echomimic
+from tests.priors.tiny_stock import write_animatediff, write_taesd, write_wan
+from zero1toa.priors.animatediff import AnimateDiff
 from zero1toa.priors.aniportrait import AniPortrait
 from zero1toa.priors.base import ClipRequest, DiffusionConfig
 from zero1toa.priors.echomimic import EchoMimic
+from zero1toa.priors.wan import WanAnimate
 from zero1toa.types import Camera, Reference, Surface
 
 
@@ -35,6 +39,9 @@ def tiny_cache(tmp_path_factory) -> Path:
         torch.manual_seed(0)
         write_aniportrait()
         write_echomimic()
+        write_taesd()
+        write_animatediff()
+        write_wan()
     return folder
 
 
@@ -43,6 +50,13 @@ def hub(tiny_cache, monkeypatch) -> Path:
     """Work with that cache."""
     monkeypatch.setenv("ZERO1TOA_CACHE", str(tiny_cache))
     return tiny_cache
+
+
+@pytest.fixture
+def own_copy(tiny_cache, tmp_path, monkeypatch) -> None:
+    """Work with a copy of all weights, which may be spoilt."""
+    shutil.copytree(tiny_cache, tmp_path / "cache")
+    monkeypatch.setenv("ZERO1TOA_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +72,23 @@ def echomimic(tiny_cache) -> EchoMimic:
     """Give the networks of EchoMimic, loaded from their files."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZERO1TOA_CACHE", str(tiny_cache))
-        return EchoMimic(torch.device("cpu"))
+        return EchoMimic(DiffusionConfig(), torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def animatediff(tiny_cache) -> AnimateDiff:
+    """Give the networks of AnimateDiff, loaded from their files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZERO1TOA_CACHE", str(tiny_cache))
+        return AnimateDiff(DiffusionConfig(), torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def wan_animate(tiny_cache) -> WanAnimate:
+    """Give the networks of Wan-Animate, loaded from their files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZERO1TOA_CACHE", str(tiny_cache))
+        return WanAnimate(DiffusionConfig(), torch.device("cpu"))
 
 
 @pytest.fixture

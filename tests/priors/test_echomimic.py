@@ -12,8 +12,8 @@ from zero1toa.priors import load_prior
 from zero1toa.priors.base import DiffusionConfig
 from zero1toa.priors.checkpoint import read_tensors
 from zero1toa.priors.conditioning import DOTS, OVAL, draw_landmarks
+from zero1toa.priors.diffusion import DiffusionPrior
 from zero1toa.priors.echomimic import DRAWN, FILES, HEARING, REPO, EchoMimic, FaceLocator, convert, locator_widths
-from zero1toa.priors.portrait import PortraitPrior
 from zero1toa.priors.reference import TokenAttention
 from zero1toa.priors.unets import UNetShape, build_reference_net, denoiser_tensors
 from zero1toa.types import PriorError
@@ -70,7 +70,7 @@ def test_a_clip_is_painted_anew_by_few_steps_without_guidance(hub, echomimic, re
     assert frames.shape == request.frames.shape
     assert bool(torch.isfinite(frames).all())
     assert float((frames - request.frames).abs().mean()) > 0.01
-    again = PortraitPrior(echomimic, TINY)
+    again = DiffusionPrior(echomimic, TINY)
     torch.testing.assert_close(frames, again.regenerate(request_of(3)))
     other = replace(request_of(3), landmarks=request.landmarks + 9)
     assert not torch.equal(frames, again.regenerate(other))
@@ -89,7 +89,7 @@ def test_files_of_another_model_are_refused(hub, tmp_path, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setenv("ZERO1TOA_CACHE", str(tmp_path))
     with pytest.raises(PriorError, match="not there"):
-        EchoMimic(torch.device("cpu"))
+        EchoMimic(TINY, torch.device("cpu"))
 
 
 # ---------------------------------------------------------------------------------------------------- drawings

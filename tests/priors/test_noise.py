@@ -5,7 +5,16 @@ import math
 import pytest
 import torch
 
-from zero1toa.priors.noise import Schedule, add_noise, denoise, invert, invert_by_fixed_point, zero_snr_schedule
+from zero1toa.priors.noise import (
+    Schedule,
+    add_noise,
+    denoise,
+    flow_schedule,
+    invert,
+    invert_by_fixed_point,
+    linear_schedule,
+    zero_snr_schedule,
+)  # fmt: skip
 
 SPREAD = 0.5
 
@@ -99,6 +108,34 @@ def test_fixed_points_come_back_closer_for_as_many_calls(steps):
     assert twice.calls == 2 * steps
 
 
+@pytest.mark.parametrize("schedule", [linear_schedule(20), flow_schedule(20, 0.8, shift=5.0)])
+def test_every_schedule_can_be_gone_back(schedule):
+    clean = clean_samples()
+    error = lambda noisy: float((denoise(GaussianModel(schedule), noisy, schedule) - clean).abs().mean())
+    plain = error(invert(GaussianModel(schedule), clean, schedule))
+    assert error(invert_by_fixed_point(GaussianModel(schedule), clean, schedule, passes=1)) <= plain / 2
+    assert error(invert_by_fixed_point(GaussianModel(schedule), clean, schedule, passes=3)) <= plain / 30
+
+
+def test_the_schedule_of_animatediff_leaves_some_of_the_picture():
+    schedule = linear_schedule(25)
+    assert schedule.timesteps == tuple(range(999, 0, -40))
+    kept = math.prod(1 - (0.00085 + (0.012 - 0.00085) * t / 999) for t in range(1000))
+    assert math.cos(schedule.angles[0]) == pytest.approx(math.sqrt(kept), rel=1e-4)
+
+
+def test_a_step_of_a_flow_is_a_rotation():
+    schedule = flow_schedule(6, 0.9, shift=3.0)
+    clean, noise = torch.randn(50), torch.randn(50)
+    ask = lambda x, t, k: math.cos(schedule.angles[k]) * noise - math.sin(schedule.angles[k]) * clean
+    sigma, mixed = 0.9, 0.1 * clean + 0.9 * noise
+    start = mixed / math.hypot(0.1, 0.9)
+    below = schedule.timesteps[1] / 1000
+    ours = denoise(ask, start, Schedule(schedule.timesteps[:1], schedule.angles[:2]))
+    euler = mixed + (below - sigma) * (noise - clean)
+    torch.testing.assert_close(ours, euler / math.hypot(1 - below, below))
+
+
 def test_a_single_step_from_pure_noise_can_be_inverted_too():
     schedule = zero_snr_schedule(1)
     found = invert_by_fixed_point(GaussianModel(schedule), clean_samples(), schedule, passes=3)
@@ -110,3 +147,33 @@ def test_noise_has_the_spread_of_its_level_and_repeats():
     noisy = add_noise(torch.zeros(100, 100), schedule, torch.Generator().manual_seed(1))
     assert float(noisy.std()) == pytest.approx(math.sin(schedule.angles[0]), rel=0.03)
     assert torch.equal(noisy, add_noise(torch.zeros(100, 100), schedule, torch.Generator().manual_seed(1)))
+
+
+def test_fresh_noise_brings_a_sample_to_the_very_level_it_had_gone_past():
+    # One step from pure noise to a level, with a network that knows the picture is black: what is left is noise of that level.
+    schedule = Schedule((999, 499), (math.pi / 2, 0.9, 0.0))
+    left = []
+
+    def black(sample, timestep, step):
+        left.append(float(sample.std()))
+        return sample / math.tan(schedule.angles[step])
+
+    for eta in (0.0, 0.2, 1.0):
+        chance = torch.Generator().manual_seed(4)
+        done = denoise(black, torch.randn(20000, generator=chance), schedule, eta=eta, generator=chance)
+        assert left[-1] == pytest.approx(math.sin(0.9), rel=0.02)
+        assert float(done.abs().max()) < 1e-5
+
+
+def test_a_consistency_model_jumps_to_the_picture_at_every_step():
+    # Where the network's answer does not depend on the sample, every step lands on the very picture.
+    schedule, picture = zero_snr_schedule(4), torch.linspace(-1, 1, 11)
+
+    def sure(sample, timestep, step):
+        angle = schedule.angles[step]
+        noise = (sample - math.cos(angle) * picture) / math.sin(angle)
+        return math.cos(angle) * noise - math.sin(angle) * picture
+
+    for eta in (0.0, 0.2, 1.0):
+        found = denoise(sure, torch.randn(11), schedule, eta=eta, generator=torch.Generator().manual_seed(0))
+        torch.testing.assert_close(found, picture, atol=1e-4, rtol=0)

@@ -45,12 +45,25 @@ def tokens():
 
 
 def zeros_like_maps() -> tuple[torch.Tensor, ...]:
+    """Maps of each frame, as the network adds them."""
     a, b, c, d = SHAPE.channels
     return tuple(torch.zeros(FRAMES, w, s, s) for w, s in ((a, 8), (a, 4), (b, 2), (c, 1), (d, 1)))
 
 
 def random_maps() -> tuple[torch.Tensor, ...]:
     return tuple(torch.randn_like(added) for added in zeros_like_maps())
+
+
+def ask(unet, sample, conditions, guidance):
+    """Ask as the priors do, for one clip."""
+    with torch.no_grad():
+        told, without = predict(unet, sample[:, None], 499, conditions, compare=guidance != 1)
+    return (told if without is None else without + guidance * (told - without))[:, 0]
+
+
+def of_clip(maps) -> tuple[torch.Tensor, ...]:
+    """Maps of one clip."""
+    return tuple(added[:, None] for added in maps)
 
 
 def run(unet, sample, tokens, **more):
@@ -115,22 +128,31 @@ def test_kept_keys_and_values_are_the_concatenation(plain, looking, sample, toke
 
 def test_guidance_in_one_batch_is_two_passes(plain, looking, sample, tokens, bank):
     maps = random_maps()
-    conditions = Conditions(tokens, bank, maps)
-    with torch.no_grad():
-        batched = predict(looking, sample, 499, conditions, 3.5)
-        with_photo = predict(looking, sample, 499, conditions, 1.0)
-        with adding(plain, maps):
-            without = run(plain, sample, torch.zeros_like(tokens))
+    conditions = Conditions(tokens, bank, of_clip(maps))
+    batched, with_photo = ask(looking, sample, conditions, 3.5), ask(looking, sample, conditions, 1.0)
+    with adding(plain, maps):
+        without = run(plain, sample, torch.zeros_like(tokens))
     torch.testing.assert_close(batched, without + 3.5 * (with_photo - without), atol=1e-4, rtol=1e-4)
 
 
 def test_guidance_can_compare_with_a_pass_that_does_not_know_the_landmarks(plain, looking, sample, tokens, bank):
-    maps = random_maps()
-    with torch.no_grad():
-        batched = predict(looking, sample, 499, Conditions(tokens, bank, maps, maps_always=False), 2.0)
-        with_photo = predict(looking, sample, 499, Conditions(tokens, bank, maps), 1.0)
-        without = run(plain, sample, torch.zeros_like(tokens))
+    maps = of_clip(random_maps())
+    batched = ask(looking, sample, Conditions(tokens, bank, maps, maps_always=False), 2.0)
+    with_photo = ask(looking, sample, Conditions(tokens, bank, maps), 1.0)
+    without = run(plain, sample, torch.zeros_like(tokens))
     torch.testing.assert_close(batched, without + 2.0 * (with_photo - without), atol=1e-4, rtol=1e-4)
+
+
+def test_clips_in_one_batch_do_not_see_each_other(looking, tokens, bank):
+    samples, maps = (
+        torch.randn(FRAMES, 2, 4, 8, 8),
+        [torch.stack(pair, 1) for pair in zip(random_maps(), random_maps(), strict=True)],
+    )
+    with torch.no_grad():
+        told, _ = predict(looking, samples, 499, Conditions(tokens, bank, tuple(maps)), compare=True)
+    for clip in range(2):
+        own = Conditions(tokens, bank, tuple(added[:, clip : clip + 1] for added in maps))
+        torch.testing.assert_close(told[:, clip], ask(looking, samples[:, clip], own, 1.0), atol=1e-4, rtol=1e-4)
 
 
 def test_conditions_of_a_window_are_those_of_its_frames(looking, tokens, bank):

@@ -47,17 +47,17 @@ def published(denoiser: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str,
 
 def random_denoiser(shape: UNetShape = SHAPE) -> nn.Module:
     """Build a denoiser with random weights, the projections out of its motion modules included."""
-    return _shaken(build_denoiser(shape)).eval()
+    return shaken(build_denoiser(shape)).eval()
 
 
 def random_reference_net(shape: UNetShape = SHAPE, *, reads: bool = True) -> nn.Module:
     """Build a reference net with random weights."""
-    return _shaken(build_reference_net(shape, reads=reads)).eval()
+    return shaken(build_reference_net(shape, reads=reads)).eval()
 
 
 def random_pose_guider() -> PoseGuider:
     """Build a pose network whose running statistics are those of some training."""
-    guider = _shaken(PoseGuider(POSE))
+    guider = shaken(PoseGuider(POSE))
     for norm in guider.modules():
         if isinstance(norm, nn.BatchNorm2d):
             norm.running_mean.normal_(0, 0.1)
@@ -89,7 +89,7 @@ def write_echomimic() -> Path:
     # Its last layers, which nobody needs, may be in the file.
     last = {"conv_norm_out.weight": torch.ones(32), "conv_out.bias": torch.zeros(4)}
     torch.save({**random_reference_net(HEARING_SHAPE, reads=False).state_dict(), **last}, folder / "reference_unet_pose.pth")
-    torch.save(_shaken(FaceLocator(LOCATOR)).state_dict(), folder / "face_locator_pose.pth")
+    torch.save(shaken(FaceLocator(LOCATOR)).state_dict(), folder / "face_locator_pose.pth")
     return folder
 
 
@@ -120,7 +120,7 @@ def write_image_encoder() -> None:
     torch.save(tensors, folder / "pytorch_model.bin")
 
 
-def _shaken(net):
+def shaken(net):
     """Replace weights that start at zero, such as those that end a motion module: nothing must stay hidden."""
     with torch.no_grad():
         for name, weight in net.named_parameters():

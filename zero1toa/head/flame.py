@@ -14,8 +14,6 @@ the 52 ARKit actions from Anny's, see `zero1toa.head.transfer`.
 from __future__ import annotations
 
 import hashlib
-import logging
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,22 +22,15 @@ from jaxtyping import Float, Int
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from zero1toa.assets import cache_folder
-from zero1toa.head.anny import load_anny
+from zero1toa.assets import cache_folder, kept_tensors
 from zero1toa.head.base import ARKIT_NAMES
+from zero1toa.head.complete import complete_head
 from zero1toa.head.flame_file import WHERE_TO_GET, FlameFile, read_flame
-from zero1toa.head.landmarks import LEFT_LIDS, LIPS, RIGHT_LIDS, inside_outline
 from zero1toa.head.linear import JOINTS, LinearHead
-from zero1toa.head.transfer import transfer_expressions
 from zero1toa.types import PARTS, InputError, Surface
 
-log = logging.getLogger(__name__)
-
 FORMAT = 2  # raise it when the built tensors change, so that stale caches are built again
-SURFACE = ("faces", "uvs", "uv_faces", "parts", "mirror")
-# People to measure landmarks on, and how far apart: FLAME's coefficients are standard deviations of its population.
-SHAPES, VARIETY = 4, 0.5
-CHIN = 152  # landmark
+SHAPES = 4  # people to measure landmarks on
 
 
 def load_flame(path: str | Path) -> LinearHead:
@@ -47,55 +38,18 @@ def load_flame(path: str | Path) -> LinearHead:
 
     Raises InputError when the file is missing or is not a FLAME head model.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file, save_file
-
     path = Path(path).expanduser()
     try:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"no FLAME file can be read at {path}: {WHERE_TO_GET}") from error
     built = cache_folder() / f"flame-{hashlib.sha256(data).hexdigest()[:16]}-{FORMAT}.safetensors"
-    tensors = None
-    if built.exists():
-        try:
-            tensors = load_file(built)
-        except SafetensorError:
-            log.warning("%s is damaged and is built again", built)
-    if tensors is None:
-        file = read_flame(path, data)
-        log.info("getting to know the head model, once")
-        tensors = build_tensors(file)
-        partial = built.with_suffix(f".{torch.initial_seed() & 0xFFFF:x}.partial")
-        save_file(tensors, partial)
-        partial.replace(built)
-    surface = Surface(**{key: tensors.pop(key) for key in SURFACE})
-    return LinearHead(name="flame", surface=surface, expression_names=ARKIT_NAMES, **tensors)
+    return LinearHead.from_tensors("flame", kept_tensors(built, lambda: build_tensors(read_flame(path, data))))
 
 
 def build_tensors(file: FlameFile) -> dict[str, Tensor]:
-    """Turn a FLAME file into the tensors of `LinearHead` and `Surface`, by their names there."""
-    # The landmarks are measured in the package's only room that knows faces in pictures; it knows this one.
-    from zero1toa.portrait.calibrate import measure_landmarks
-
-    head = _bare_head(file)
-    measured = measure_landmarks(head, shapes=SHAPES, variety=VARIETY)
-    log.info("landmarks spread by %.1f mm", 1e3 * measured.spread)
-    head = replace(
-        head,
-        landmark_faces=torch.from_numpy(measured.faces.astype(np.int64)),
-        landmark_weights=torch.from_numpy(measured.weights),
-    )
-    head = replace(head, surface=replace(head.surface, parts=torch.from_numpy(_parts(head))))
-    expressions = torch.from_numpy(file.expressions)
-    actions = transfer_expressions(load_anny(), head, expressions)
-    head = replace(head, expression_basis=actions.basis, expression_turns=actions.turns)
-    names = (
-        "template", "shape_basis", "expression_basis", "joints", "joint_basis", "weights", "landmark_faces",
-        "landmark_weights", "expression_turns", "pose_basis",
-    )  # fmt: skip
-    tensors = {name: getattr(head, name) for name in names} | {name: getattr(head.surface, name) for name in SURFACE}
-    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+    """Turn a FLAME file into the tensors of a `LinearHead`."""
+    return complete_head(_bare_head(file), torch.from_numpy(file.expressions), shapes=SHAPES).tensors()
 
 
 def _bare_head(file: FlameFile) -> LinearHead:
@@ -137,28 +91,6 @@ def _bare_head(file: FlameFile) -> LinearHead:
         landmark_weights=torch.full((478, 3), 1 / 3),
         pose_basis=tensor(pose_basis),
     )
-
-
-def _parts(head: LinearHead) -> Int[np.ndarray, "F"]:
-    """Label every triangle by skinning weights and landmarks; see `zero1toa.types.PARTS`."""
-    part = {name: index for index, name in enumerate(PARTS)}
-    faces = head.surface.faces.numpy()
-    label = head.surface.parts.numpy().copy()
-    skin = label == part["skin"]
-    middle = head.template.numpy()[faces].mean(1)
-    joint = head.weights.numpy()[faces].mean(1)
-    landmarks = head.landmarks(head.template[None])[0].numpy()
-    # Hair grows above the hairline, behind the temples, and behind the ears down to the nape; metres from the eyes.
-    x, y, z = middle.T
-    ears = (np.abs(x) > 0.066) & (y > -0.05) & (y < 0.02) & (z > -0.105)
-    hairline = (y > 0.062) | ((y > 0) & (z < -0.062 - 0.35 * np.clip(0.062 - y, 0, 0.1))) | ((y > -0.075) & (z < -0.11))
-    label[skin & hairline & ~ears] = part["scalp"]
-    below_chin = (y < landmarks[CHIN, 1] - 0.005) | ((y < -0.085) & (z < -0.11))
-    label[skin & below_chin & (joint[:, JOINTS.index("jaw")] < 0.5)] = part["neck"]
-    label[skin & (joint[:, JOINTS.index("root")] > 0.5)] = part["bust"]
-    for outline, name in ((LEFT_LIDS, "eyelids"), (RIGHT_LIDS, "eyelids"), (LIPS, "lips")):
-        label[skin & inside_outline(middle, landmarks[list(outline)])] = part[name]
-    return label
 
 
 def _unwrap(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -39,6 +41,19 @@ class LinearHead:
     expression_turns: Float[Tensor, "E J 3"] | None = None
     pose_basis: Float[Tensor, "P V 3"] | None = None
     expression_names: tuple[str, ...] = ARKIT_NAMES
+
+    @classmethod
+    def from_tensors(cls, name: str, tensors: Mapping[str, Tensor]) -> LinearHead:
+        """Put a head together from what `tensors` gave."""
+        own: dict[str, Any] = dict(tensors)
+        surface = Surface(**{part.name: own.pop(part.name) for part in fields(Surface)})
+        return cls(name=name, surface=surface, **own)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Give all tensors by name, those of the surface among them."""
+        own = {part.name: getattr(self, part.name) for part in fields(self)}
+        own |= {part.name: getattr(self.surface, part.name) for part in fields(Surface)}
+        return {key: value.contiguous() for key, value in own.items() if isinstance(value, Tensor)}
 
     def neutral_identity(self) -> Identity:
         """Give the average person."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from zero1toa.priors.base import DiffusionConfig, VideoPrior
 
 # From the best to the one that always works.
-NAMES = ("aniportrait", "echomimic", "projection")
+NAMES = ("aniportrait", "wan-animate", "echomimic", "animatediff", "projection")
 
 
 def load_prior(name: str, config: DiffusionConfig, device: torch.device) -> VideoPrior:
@@ -29,15 +29,27 @@ def load_prior(name: str, config: DiffusionConfig, device: torch.device) -> Vide
         case "aniportrait":
             require(name)
             from zero1toa.priors.aniportrait import AniPortrait
-            from zero1toa.priors.portrait import PortraitPrior
+            from zero1toa.priors.diffusion import DiffusionPrior
 
-            return PortraitPrior(AniPortrait(config, device), config)
+            return DiffusionPrior(AniPortrait(config, device), config)
+        case "wan-animate":
+            require(name)
+            from zero1toa.priors.diffusion import DiffusionPrior
+            from zero1toa.priors.wan import WanAnimate
+
+            return DiffusionPrior(WanAnimate(config, device), config)
         case "echomimic":
             require(name)
+            from zero1toa.priors.diffusion import DiffusionPrior
             from zero1toa.priors.echomimic import EchoMimic
-            from zero1toa.priors.portrait import PortraitPrior
 
-            return PortraitPrior(EchoMimic(device), config)
+            return DiffusionPrior(EchoMimic(config, device), config)
+        case "animatediff":
+            require(name)
+            from zero1toa.priors.animatediff import AnimateDiff
+            from zero1toa.priors.diffusion import DiffusionPrior
+
+            return DiffusionPrior(AnimateDiff(config, device), config)
         case _:
             raise _unknown(name)
 

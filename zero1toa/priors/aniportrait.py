@@ -11,8 +11,10 @@ from zero1toa.priors.base import DiffusionConfig
 from zero1toa.priors.checkpoint import converted, fill, part, read_tensors, require_same
 from zero1toa.priors.conditioning import draw_landmarks
 from zero1toa.priors.pictures import Gaze, LatentSpace, load_pretrained
+from zero1toa.priors.portrait import PortraitModel
 from zero1toa.priors.pose_guider import PoseGuider, PoseGuiderShape
 from zero1toa.priors.reference import look_at_references
+from zero1toa.priors.tuning import precision, tune
 from zero1toa.priors.unets import convert_unets, load_unets
 from zero1toa.types import PriorError
 
@@ -21,23 +23,22 @@ FILES = ("denoising_unet.pth", "motion_module.pth", "reference_unet.pth", "pose_
 NORMS = ("batch", "running")
 
 
-class AniPortrait:
+class AniPortrait(PortraitModel):
     """The networks of AniPortrait. Raises PriorError when a file is missing, damaged or another model's."""
 
     name = "aniportrait"
     # The original takes 25 steps with guidance 3.5; how many fewer do as well has not been measured on its weights.
-    steps = 10
+    steps = 8
     guidance = 3.5
     window, overlap = 16, 4
     landmarks_always = True
 
     def __init__(self, config: DiffusionConfig, device: torch.device) -> None:
-        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
         from transformers import CLIPVisionModelWithProjection
 
         if config.pose_norm not in NORMS:
             raise PriorError(f"--diffusion-pose-norm {config.pose_norm} is unknown: use batch or running")
-        dtype = torch.float16 if device.type == "cuda" else torch.float32
+        dtype = precision(config, device)
         tensors, kept = converted("aniportrait", tuple(weights_path(REPO, file) for file in FILES), convert)
         self.denoiser, self.reference_net = load_unets(tensors, kept, device, dtype, reads=True)
         with torch.device("meta"):
@@ -45,10 +46,11 @@ class AniPortrait:
         # Once an update it runs, so 32 bits cost little, and drawings in raw bytes would leave the range of 16.
         self.guider = fill(guider, part(tensors, "pose"), str(kept), device, torch.float32)
         look_at_references(self.denoiser)
+        tune(self.denoiser, config)
         self._raw = config.pose_norm == "batch"
         if self._raw:
             self.guider.use_batch_statistics()
-        self.latents = LatentSpace(load_pretrained(AutoencoderKL, weights_path("stabilityai/sd-vae-ft-mse"), device, dtype))
+        self.latents = LatentSpace.load(config.autoencoder, device, dtype)
         encoder = weights_path("lambdalabs/sd-image-variations-diffusers", "image_encoder")
         self._gaze = Gaze(load_pretrained(CLIPVisionModelWithProjection, encoder, device, dtype))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -45,12 +46,43 @@ class DiffusionConfig:
     guidance: float | None = field(default=None, metadata={"help": "classifier-free guidance, 1 for none", "range": (1, 20)})
     # Ours: guidance shapes what is decided while much noise is left, and costs a second pass of the network.
     guided: float = field(default=0.5, metadata={"help": "share of the steps, the first, with guidance", "range": (0.0, 1.0)})
+    compare_every: int = field(default=2, metadata={"help": "steps for which what guidance adds is believed", "range": (1, 10)})
+    eta: float = field(default=0.0, metadata={"help": "noise drawn anew at each step: 1 with an LCM LoRA", "range": (0.0, 1.0)})
     start: str = field(default="sdedit", metadata={"help": "where denoising starts: sdedit, invert or invert_fp"})
     passes: int = field(default=2, metadata={"help": "network passes a step of invert_fp", "range": (1, 10)})
+    # TAESD's errors in a render are small beside the noise that is added to it; in pictures to learn from they show.
+    autoencoder: str = field(
+        default="mixed", metadata={"help": "autoencoder: full, tiny (TAESD, for previews), or mixed (tiny in, full out)"}
+    )
+    lora: str = field(default="", metadata={"help": "few-step LoRA of Stable Diffusion 1.5 for animatediff, a path"})
+    precision: str = field(
+        default="auto", metadata={"help": "of the networks: float16, bfloat16, float32, or auto by device and model"}
+    )
+    channels_last: bool = field(default=False, metadata={"help": "lay kernels out channels last: quicker on some GPUs"})
+    compile: bool = field(default=False, metadata={"help": "compile repeated blocks: minutes first, then quicker steps"})
+    storage: str = field(
+        default="auto", metadata={"help": "wan-animate's weights: full (16 bits), float8, offload, or auto by free memory"}
+    )
     pose_norm: str = field(default="batch", metadata={"help": "statistics of AniPortrait's pose network: batch or running"})
     size: int = field(default=512, metadata={"help": "width of the pictures the model sees, pixels", "range": (64, 1024)})
     window: int | None = field(default=None, metadata={"help": "frames the model sees at once", "range": (2, 32)})
     overlap: int | None = field(default=None, metadata={"help": "frames that neighbouring windows share", "range": (0, 31)})
+
+
+@runtime_checkable
+class ClipBatches(Protocol):
+    """A prior that is quicker with several clips at once."""
+
+    def regenerate_all(self, requests: Sequence[ClipRequest]) -> list[Float[Tensor, "T H W 3"]]:
+        """Give several clips of one person again, all of one length and strength."""
+        ...
+
+
+def regenerate_all(prior: VideoPrior, requests: Sequence[ClipRequest]) -> list[Float[Tensor, "T H W 3"]]:
+    """Regenerate clips at once by a prior that can, where they are of one length, and else one by one."""
+    if isinstance(prior, ClipBatches) and len({len(request.frames) for request in requests}) == 1:
+        return prior.regenerate_all(requests)
+    return [prior.regenerate(request) for request in requests]
 
 
 class VideoPrior(Protocol):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-import os
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
@@ -14,10 +12,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from zero1toa.assets import cache_folder
+from zero1toa.assets import cache_folder, kept_tensors
 from zero1toa.types import PriorError
-
-log = logging.getLogger(__name__)
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -71,29 +67,13 @@ def fill(model: Module, tensors: Mapping[str, Tensor], source: str, device: torc
 
 def converted(name: str, sources: tuple[Path, ...], convert: Callable[[], dict[str, Tensor]]) -> tuple[dict[str, Tensor], Path]:
     """Give what `convert` makes of the source files, from the cache if they are what they were, and where it is kept."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file, save_file
-
     mark = hashlib.sha256(str(FORMAT).encode())
     for path in sources:
         if not path.is_file():
             raise PriorError(f"{path} is not there: fetch the weights again")
         mark.update(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}".encode())
     kept = cache_folder() / f"{name}-{mark.hexdigest()[:16]}.safetensors"
-    if kept.exists():
-        try:
-            return load_file(kept), kept
-        except SafetensorError:
-            log.warning("%s is damaged and is made again", kept)
-    log.info("converting the weights of %s, once", name)
-    tensors = {key: tensor.contiguous() for key, tensor in convert().items()}
-    partial = kept.with_suffix(f".{os.getpid()}.partial")
-    try:
-        save_file(tensors, partial)
-        partial.replace(kept)
-    finally:
-        partial.unlink(missing_ok=True)
-    return tensors, kept
+    return kept_tensors(kept, convert), kept
 
 
 def half(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,7 +1,8 @@
 """Draw facial landmarks the way the landmark-driven video priors were trained to see them.
 
 Canvas, colours and groups are those of AniPortrait (Wei et al. 2024): black, lines two pixels thick at 512, no irises, no
-forehead, the lips in eight strokes. EchoMimic (Chen et al. 2024) leaves out the oval and marks nose and pupils by squares.
+forehead, the lips in eight strokes. EchoMimic (Chen et al. 2024) leaves out the oval and marks nose and pupils by squares;
+a ControlNet for Stable Diffusion sees the whole oval.
 Indices name MediaPipe's 478 landmarks; left and right are the subject's. Colours are in the order in which the networks
 read their channels.
 """
@@ -47,6 +48,22 @@ STROKES: tuple[Stroke, ...] = (
     ((150, 120, 100), (13, 312, 311, 310, 415, 308)),
 )
 
+# What ControlNetMediaPipeFace (CrucibleAI 2023) saw: the whole oval, one colour for the lips, and pupils; its authors drew as
+# above and then turned the order of the channels around.
+_FOREHEAD = (OVAL, (389, 251, 284, 332, 297, 338, 10, 109, 67, 103, 54, 21))
+_MOUTH = (10, 180, 10)
+_LIPS = tuple((_MOUTH, line) for color, line in STROKES[-8:])
+CONTROLNET_STROKES: tuple[Stroke, ...] = tuple(
+    ((c, b, a), line) for (a, b, c), line in (*STROKES[:2], _FOREHEAD, *STROKES[3:-8], *_LIPS)
+)
+CONTROLNET_DOTS: tuple[Dot, ...] = (((250, 200, 10), 468), ((10, 200, 250), 473))
+
+# The bones of a head in the skeletons that Wan-Animate is driven by, in OpenPose's colours: from the nose over each eye to
+# the ear. A portrait has no others.
+SKELETON_STROKES: tuple[Stroke, ...] = (
+    ((85, 0, 255), (1, 468)), ((170, 0, 255), (468, 234)), ((255, 0, 255), (1, 473)), ((255, 0, 170), (473, 454)),
+)  # fmt: skip
+
 # EchoMimic's squares: the tip of the nose, the right and the left pupil.
 DOTS: tuple[Dot, ...] = (((10, 200, 250), 468), ((250, 200, 10), 473), ((200, 200, 200), 4))
 
@@ -58,11 +75,12 @@ def draw_landmarks(
     *,
     strokes: tuple[Stroke, ...] = STROKES,
     dots: tuple[Dot, ...] = (),
+    dot_width: int = 6,
 ) -> Float[Tensor, "T H W 3"]:
     """Draw landmark maps in [0, 1] from projected landmarks (pixel x, pixel y, depth in metres).
 
-    Squares are six pixels wide at 512. As in the original, a line with an end outside the picture is left out; so is one
-    that ends behind the camera.
+    Squares are `dot_width` pixels wide at 512. As in the original, a line with an end outside the picture is left out; so
+    is one that ends behind the camera.
     """
     import cv2
 
@@ -72,7 +90,7 @@ def draw_landmarks(
     size = np.array([width, height])
     inside = ((array[..., :2] >= 0) & (array[..., :2] <= size)).all(-1) & (array[..., 2] > 0)
     pixels = np.minimum(np.floor(np.where(inside[..., None], array[..., :2], 0)), size - 1).astype(np.int32)
-    reach = max(1, round(3 * height / 512))
+    reach = max(1, round(dot_width / 2 * height / 512))
     for canvas, spots, seen in zip(maps, pixels, inside, strict=True):
         for color, landmarks in strokes:
             for a, b in pairwise(landmarks):

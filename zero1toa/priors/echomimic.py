@@ -15,10 +15,13 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from zero1toa.assets import weights_path
+from zero1toa.priors.base import DiffusionConfig
 from zero1toa.priors.checkpoint import converted, fill, part, read_tensors, require_same
 from zero1toa.priors.conditioning import DOTS, OVAL, STROKES, draw_landmarks
-from zero1toa.priors.pictures import LatentSpace, load_pretrained
+from zero1toa.priors.pictures import LatentSpace
+from zero1toa.priors.portrait import PortraitModel
 from zero1toa.priors.reference import look_at_references
+from zero1toa.priors.tuning import precision, tune
 from zero1toa.priors.unets import convert_unets, load_unets
 from zero1toa.types import PriorError
 
@@ -29,7 +32,7 @@ HEARING = 3.0
 DRAWN = tuple(stroke for stroke in STROKES if stroke[0] != OVAL)
 
 
-class EchoMimic:
+class EchoMimic(PortraitModel):
     """The networks of EchoMimic. Raises PriorError when a file is missing, damaged or another model's."""
 
     name = "echomimic"
@@ -38,17 +41,16 @@ class EchoMimic:
     window, overlap = 12, 3
     landmarks_always = False
 
-    def __init__(self, device: torch.device) -> None:
-        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-
-        dtype = torch.float16 if device.type == "cuda" else torch.float32
+    def __init__(self, config: DiffusionConfig, device: torch.device) -> None:
+        dtype = precision(config, device)
         tensors, kept = converted("echomimic", tuple(weights_path(REPO, file) for file in FILES), convert)
         self.denoiser, self.reference_net = load_unets(tensors, kept, device, dtype, reads=False)
         with torch.device("meta"):
             locator = FaceLocator(locator_widths(part(tensors, "locator")))
         self.locator = fill(locator, part(tensors, "locator"), str(kept), device, torch.float32)
         look_at_references(self.denoiser, token_weight=HEARING)
-        self.latents = LatentSpace(load_pretrained(AutoencoderKL, weights_path("stabilityai/sd-vae-ft-mse"), device, dtype))
+        tune(self.denoiser, config)
+        self.latents = LatentSpace.load(config.autoencoder, device, dtype)
 
     def tokens(self, photo: Float[Tensor, "H W 3"]) -> Float[Tensor, "1 1 D"]:
         """Give silence: attending to any number of zeros is attending to one."""

@@ -10,14 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Gives v of a noisy sample at a timestep in 0..999. The second argument counts the steps from the noisy end.
-Velocity = Callable[[Tensor, int, int], Tensor]
+# Gives v of a noisy sample at a timestep from 0 to 1000. The second argument counts the steps from the noisy end.
+Velocity = Callable[[Tensor, float, int], Tensor]
 TRAIN_STEPS = 1000
+LINEAR_BETAS: dict[str, Any] = {"beta_schedule": "linear", "beta_start": 0.00085, "beta_end": 0.012}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Schedule:
     `angles` has one more entry, 0, where the sample is clean.
     """
 
-    timesteps: tuple[int, ...]
+    timesteps: tuple[float, ...]
     angles: tuple[float, ...]
 
     def __len__(self) -> int:
@@ -45,29 +47,61 @@ def zero_snr_schedule(steps: int) -> Schedule:
     Betas from 0.00085 to 0.012, shifted so that nothing is left of the picture at timestep 999 and spaced from there
     down ("trailing"; Lin et al. 2024).
     """
+    return _trailing_schedule(steps, rescale_betas_zero_snr=True)
+
+
+def linear_schedule(steps: int) -> Schedule:
+    """Give the schedule of AnimateDiff: linear betas from 0.00085 to 0.012, which leave a little of the picture at the end."""
+    return _trailing_schedule(steps)
+
+
+def flow_schedule(steps: int, sigma: float, *, shift: float) -> Schedule:
+    """Give the schedule of a flow-matching model from the noise share `sigma` down, at most `steps` levels.
+
+    Such a model mixes (1 - sigma) * clean + sigma * noise. But for its length this is a sample at the angle
+    atan(sigma / (1 - sigma)), and a step of Euler's method is the same rotation. The levels are those of `steps` even steps,
+    moved towards the noise by `shift` (Esser et al. 2024); the first is `sigma` itself.
+    """
+    even = (1 - k / steps for k in range(steps))
+    levels = [s for u in even if (s := shift * u / (1 + (shift - 1) * u)) < sigma - 1e-6]
+    levels = [sigma, *levels] if sigma > 0 else []
+    return Schedule(tuple(TRAIN_STEPS * s for s in levels), (*(math.atan2(s, 1 - s) for s in levels), 0.0))
+
+
+def _trailing_schedule(steps: int, *, rescale_betas_zero_snr: bool = False) -> Schedule:
+    """Space levels of linear betas from the noisiest down."""
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
-    scheduler = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="linear", steps_offset=1, clip_sample=False,
-        prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing",
-    )  # fmt: skip
+    scheduler = DDIMScheduler(**LINEAR_BETAS, timestep_spacing="trailing", rescale_betas_zero_snr=rescale_betas_zero_snr)
     scheduler.set_timesteps(steps)
     timesteps = tuple(int(t) for t in scheduler.timesteps)
     kept = scheduler.alphas_cumprod.double()
     return Schedule(timesteps, (*(math.acos(math.sqrt(float(kept[t]))) for t in timesteps), 0.0))
 
 
-def denoise(velocity: Velocity, sample: Float[Tensor, "*S"], schedule: Schedule) -> Float[Tensor, "*S"]:
-    """Take all steps of a schedule towards the clean sample (DDIM with eta 0)."""
+def denoise(
+    velocity: Velocity, sample: Float[Tensor, "*S"], schedule: Schedule, *, eta: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "*S"]:  # fmt: skip
+    """Take all steps of a schedule towards the clean sample.
+
+    With `eta` 0 this is DDIM. Networks that were taught to take few steps go past the next level by this share of its angle
+    and come back by fresh noise: 1 is the sampling of consistency models (Luo et al. 2023), about 0.2 that of target-driven
+    distillation (Wang et al. 2024).
+    """
     for k, t in enumerate(schedule.timesteps):
-        sample = _turned(sample, velocity(sample, t, k), schedule.angles[k + 1] - schedule.angles[k])
+        there = schedule.angles[k + 1]
+        beyond = (1 - eta) * there
+        sample = _turned(sample, velocity(sample, t, k), beyond - schedule.angles[k])
+        if there > beyond:
+            kept = math.cos(there) / math.cos(beyond)
+            sample = kept * sample + math.sqrt(1 - kept**2) * _noise(sample, generator)
     return sample
 
 
 def add_noise(clean: Float[Tensor, "*S"], schedule: Schedule, generator: torch.Generator) -> Float[Tensor, "*S"]:
     """Give a clean sample the noise of a schedule's first level (SDEdit; Meng et al. 2022)."""
-    noise = torch.randn(clean.shape, generator=generator, device=generator.device).to(clean)
-    return math.cos(schedule.angles[0]) * clean + math.sin(schedule.angles[0]) * noise
+    return math.cos(schedule.angles[0]) * clean + math.sin(schedule.angles[0]) * _noise(clean, generator)
 
 
 def invert(velocity: Velocity, clean: Float[Tensor, "*S"], schedule: Schedule) -> Float[Tensor, "*S"]:
@@ -97,6 +131,12 @@ def invert_by_fixed_point(
         for _ in range(passes):
             sample = (lower + math.sin(step) * velocity(sample, schedule.timesteps[k], k)) / math.cos(step)
     return sample
+
+
+def _noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draw noise where the generator lives, so that it is the same for every device."""
+    device = generator.device if generator is not None else like.device
+    return torch.randn(like.shape, generator=generator, device=device).to(like)
 
 
 def _turned(sample: Tensor, v: Tensor, angle: float) -> Tensor:

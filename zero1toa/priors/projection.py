@@ -15,7 +15,7 @@ from torch.nn.functional import avg_pool2d
 from zero1toa.priors.base import ClipRequest
 from zero1toa.render.mesh import Fragments, rasterize_mesh
 from zero1toa.render.photo import PhotoSurface
-from zero1toa.types import Reference
+from zero1toa.types import Reference, on_device
 
 # A render that lies this far in front of the mesh, in metres, is hair or clothes and stays.
 IN_FRONT = 0.012
@@ -29,22 +29,27 @@ class ProjectionPrior:
     name = "projection"
 
     def __init__(self) -> None:
-        self._photo: PhotoSurface | None = None
+        self._photo: tuple[Reference, PhotoSurface] | None = None
 
     def regenerate(self, request: ClipRequest) -> Float[Tensor, "T H W 3"]:
         """Give each frame as the photo's warp where it is known and as the render elsewhere."""
-        warped, trust = project_photo(self._surface(request.reference), request)
-        return torch.lerp(request.frames, warped, (trust * request.strength)[..., None])
+        surface, there = self._surface(request.reference), request.frames.device
+        request = on_device(request, torch.device("cpu"))
+        warped, trust = project_photo(surface, request)
+        return torch.lerp(request.frames, warped, (trust * request.strength)[..., None]).to(there)
 
     def _surface(self, reference: Reference) -> PhotoSurface:
         """Study a reference once, however many clips it serves."""
-        if self._photo is None or self._photo.reference is not reference:
-            self._photo = PhotoSurface(reference)
-        return self._photo
+        if self._photo is None or self._photo[0] is not reference:
+            self._photo = reference, PhotoSurface(on_device(reference, torch.device("cpu")))
+        return self._photo[1]
 
 
 def project_photo(photo: PhotoSurface, request: ClipRequest) -> tuple[Float[Tensor, "T H W 3"], Float[Tensor, "T H W"]]:
-    """Warp the photo through the mesh into every frame; give the pictures, and how far to trust them against the render."""
+    """Warp the photo through the mesh into every frame; give the pictures, and how far to trust them against the render.
+
+    Meshes are drawn on the CPU, so all of the request must be there.
+    """
     fragments = rasterize_mesh(request.vertices, photo.faces, request.cameras)
     warped, trust = zip(
         *(_warp(photo, fragments, request.vertices[frame], frame) for frame in range(len(request.frames))), strict=True

@@ -60,16 +60,25 @@ class UNetShape:
 
 def build_denoiser(shape: UNetShape) -> UNetMotionModel:
     """Build a denoiser that normalises frame by frame, as the original AnimateDiff does and diffusers does not."""
-    from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D, UNetMotionModel
+    from diffusers.models.unets.unet_motion_model import UNetMotionModel
 
     unet = UNetMotionModel(
         block_out_channels=shape.channels, cross_attention_dim=shape.tokens, num_attention_heads=HEADS,
         motion_num_attention_heads=HEADS, motion_max_seq_length=shape.positions,
     )  # fmt: skip
+    normalise_by_frame(unet)
+    return unet
+
+
+def normalise_by_frame(unet: UNetMotionModel) -> None:
+    """Let a U-Net's motion modules normalise every frame by itself, with the weights that they have."""
+    from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
+
     for module in unet.modules():
         if isinstance(module, AnimateDiffTransformer3D):
-            module.norm = FrameGroupNorm(module.norm)
-    return unet
+            norm = FrameGroupNorm(module.norm)
+            norm.load_state_dict(module.norm.state_dict(), assign=True)
+            module.norm = norm
 
 
 def build_reference_net(shape: UNetShape, *, reads: bool) -> UNet2DConditionModel:

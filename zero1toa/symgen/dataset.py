@@ -60,9 +60,9 @@ class ClipDataset:
         """Give how many iterations ago a clip's frames were made; None if they never were."""
         return None if self.updated[clip] == NEVER else iteration - self.updated[clip]
 
-    def stalest(self, clips: Iterable[int]) -> int:
-        """Choose the clip that has waited longest; those without frames come first, then the order of the clips."""
-        return min(clips, key=lambda clip: (self.updated[clip], clip))
+    def stalest(self, clips: Iterable[int], count: int) -> list[int]:
+        """Choose the clips that have waited longest; those without frames come first, then the order of the clips."""
+        return sorted(clips, key=lambda clip: (self.updated[clip], clip))[:count]
 
     def save(self, folder: Path, *, previous: Path | None = None) -> None:
         """Write everything into a new folder, linking the clips that `previous` holds already.

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from zero1toa.avatar.density import DensityConfig, DensityControl
 from zero1toa.avatar.rigged import Avatar
-from zero1toa.priors.base import VideoPrior
+from zero1toa.priors.base import VideoPrior, regenerate_all
 from zero1toa.render import rasterize
 from zero1toa.symgen.checkpoint import TrainingState, latest_checkpoint, load_checkpoint, save_checkpoint
 from zero1toa.symgen.clock import Clock
@@ -26,7 +26,7 @@ from zero1toa.symgen.dataset import ClipDataset
 from zero1toa.symgen.events import Event
 from zero1toa.symgen.losses import LossConfig, Perceptual, l1, load_perceptual, position_loss, scale_loss
 from zero1toa.symgen.scene import Frame, Scene, to_bytes
-from zero1toa.types import Camera, Motion, Portrait, PriorError
+from zero1toa.types import Camera, Motion, Portrait, PriorError, on_device
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -51,6 +51,9 @@ class TrainerConfig:
     # Ours: the photo is the one picture that is true, so every fourth step looks at it; 0 is the paper.
     photo_share: float = field(default=0.25, metadata={"help": "share of steps on the photo itself", "range": (0.0, 1.0)})
     strength: float = field(default=0.6, metadata={"help": "how far the prior may move from the render", "range": (0.0, 1.0)})
+    clips_per_update: int = field(
+        default=1, metadata={"help": "clips that the prior redraws at once, as much more rarely", "range": (1, 16)}
+    )
     background: float = field(default=0.5, metadata={"help": "grey behind the head", "range": (0.0, 1.0)})
     lr_centre: float = field(default=5e-3, metadata={"help": "learning rate of positions at the start"})
     lr_centre_end: float = field(default=5e-5, metadata={"help": "learning rate of positions at the end"})
@@ -82,7 +85,7 @@ def train(
     folder: Path | None = None,
     resume: bool = False,
     motions: Sequence[Motion] = (),
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Train `avatar` in place and tell how it goes; the last event carries it.
 
     Close the iterator to stop: the avatar stays as it is then. With a `folder`, checkpoints are kept there, one more is
@@ -98,18 +101,17 @@ def train(
         yield run.event(f"resumed at iteration {state.iteration}")
     try:
         while state.iteration < run.iterations:
-            k, redrawn, name = state.iteration, None, ""
-            if (clip := run.due_clip()) is not None:
-                name = schedule.clips[clip].name
-                yield run.event(f"regenerating clip {name}")
-                redrawn = run.regenerate_clip(clip)
+            k, redrawn = state.iteration, []
+            if clips := run.due_clips():
+                yield run.event(f"regenerating clip {', '.join(schedule.clips[clip].name for clip in clips)}")
+                redrawn = run.regenerate_clips(clips)
             run.step()
             if state.density.due(k, run.iterations):
                 change = state.density.apply(avatar, run.optimizer)
                 log.info("iteration %d: %d cloned, %d split, %d pruned", k, change.cloned, change.split, change.pruned)
             state.iteration += 1
-            if redrawn is not None:
-                yield run.event(f"regenerated clip {name}", clip_before=redrawn[0], clip=redrawn[1])
+            for clip, (before, after) in zip(clips, redrawn, strict=True):
+                yield run.event(f"regenerated clip {schedule.clips[clip].name}", clip_before=before, clip=after)
             if kept is not None and run.every("checkpoint", config.checkpoint_s):
                 yield run.event("saved", avatar=avatar, checkpoint=run.save(kept))
             if run.every("preview", config.preview_s):
@@ -141,8 +143,14 @@ class Run:
         self.prior, self.config, self.accelerator = prior, config, accelerator
         self.iterations = config.curriculum.iterations
         chance = torch.Generator().manual_seed(config.seed)
-        curriculum = Curriculum.build(config.curriculum, avatar.head, portrait, generator=chance, motions=motions)
-        self.scene = Scene.build(avatar.head, portrait, curriculum, size=config.size, background=config.background)
+        # Clips are made on the CPU, where chance is the same on all machines, and go where the avatar is.
+        device = avatar.centre.device
+        head = on_device(avatar.head, torch.device("cpu"))
+        curriculum = Curriculum.build(config.curriculum, head, portrait, generator=chance, motions=motions)
+        self.scene = Scene.build(
+            avatar.head, on_device(portrait, device), on_device(curriculum, device), size=config.size,
+            background=config.background,
+        )  # fmt: skip
         self.perceptual: Perceptual = load_perceptual(config.losses.kind, avatar.centre.device)
         self.settings = _settings(config, avatar, portrait, prior, motions)
         metres = self.scene.metres_per_half_image()
@@ -166,33 +174,36 @@ class Run:
         """Seconds of training, those before an interruption included."""
         return self.state.elapsed_s + time.monotonic() - self._began
 
-    def due_clip(self) -> int | None:
-        """Choose the clip to regenerate before this iteration: one that has no frames yet, else the stalest in turn."""
-        k, dataset = self.state.iteration, self.state.dataset
+    def due_clips(self) -> list[int]:
+        """Choose the clips to regenerate before this iteration: some that have no frames yet, else the stalest in turn."""
+        k, dataset, count = self.state.iteration, self.state.dataset, self.config.clips_per_update
         active = self.scene.curriculum.active(k)
-        if not active:
-            return None
-        clip = dataset.stalest(active)
-        return clip if k % self.config.curriculum.update_every == 0 or dataset.age(clip, k) is None else None
+        if missing := [clip for clip in active if dataset.age(clip, k) is None]:
+            return missing[:count]
+        return [] if k % (count * self.config.curriculum.update_every) else dataset.stalest(active, count)
 
-    def regenerate_clip(self, clip: int) -> tuple[np.ndarray, np.ndarray]:
-        """Make the data set better with the avatar: render a clip, have the prior redraw it, write it back (step 1).
+    def regenerate_clips(self, clips: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Make the data set better with the avatar: render clips, have the prior redraw them, write them back (step 1).
 
         Gives the renders and the new frames. Processes all do the same here, with the same random numbers.
         """
         began, state = time.monotonic(), self.state
         unrolled = self.scene.curriculum.unrolled(state.iteration)
-        request = self.scene.request(state.avatar, clip, unrolled, strength=self.config.strength, generator=state.generator)
+        ask = lambda clip: self.scene.request(
+            state.avatar, clip, unrolled, strength=self.config.strength, generator=state.generator
+        )
+        requests = [ask(clip) for clip in clips]
         with torch.no_grad():
-            frames = self.prior.regenerate(request)
-        if frames.shape != request.frames.shape or not bool(torch.isfinite(frames).all()):
-            raise PriorError(
-                f"the prior {self.prior.name!r} gave frames that cannot be learned from "
-                f"(shape {tuple(frames.shape)}): choose another prior or a lower strength"
-            )
-        state.dataset.write(clip, frames, iteration=state.iteration, unrolled=unrolled)
-        self.clock.update(time.monotonic() - began)
-        return to_bytes(request.frames), to_bytes(frames)
+            redrawn = regenerate_all(self.prior, requests)
+        for clip, request, frames in zip(clips, requests, redrawn, strict=True):
+            if frames.shape != request.frames.shape or not bool(torch.isfinite(frames).all()):
+                raise PriorError(
+                    f"the prior {self.prior.name!r} gave frames that cannot be learned from "
+                    f"(shape {tuple(frames.shape)}): choose another prior or a lower strength"
+                )
+            state.dataset.write(clip, frames, iteration=state.iteration, unrolled=unrolled)
+        self.clock.update((time.monotonic() - began) / len(clips))
+        return [(to_bytes(request.frames), to_bytes(frames)) for request, frames in zip(requests, redrawn, strict=True)]
 
     def step(self) -> None:
         """Make the avatar better with the data set: one step of Adam on a few of its frames (step 2)."""
