@@ -1,6 +1,11 @@
 """Open the app: `python app.py`, then visit the address that it prints."""
 
-import spaces  # noqa: F401, I001  # before anything that loads torch, for Spaces with shared GPUs
+# ruff: noqa: E402, I001
+import gc
+
+gc.disable()  # what is imported stays, and looking through it again and again takes a second of the start
+
+import spaces  # noqa: F401  # before anything that loads torch, for Spaces with shared GPUs
 
 import argparse
 import os
@@ -8,6 +13,8 @@ import os
 from zero1toa.ui.layout import build_app, launch_options
 
 demo = build_app()
+gc.freeze()
+gc.enable()
 
 
 def main() -> None:

@@ -9,18 +9,30 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import gradio as gr
 from gradio.themes import Soft
 
 from zero1toa.config import PRESETS, Config
-from zero1toa.portrait.prepare import PortraitConfig
 from zero1toa.ui.making import Making, Screen, find_photos
-from zero1toa.ui.pictures import gallery_row, stage_strip
+from zero1toa.ui.pictures import gallery_row
 from zero1toa.ui.playing import Playing, find_gallery
 from zero1toa.ui.session import close_session
-from zero1toa.ui.sharing import VIDEOS, Sharing
+from zero1toa.ui.sharing import Sharing
+from zero1toa.ui.steps import (
+    Build,
+    Compare,
+    Files,
+    Photo,
+    Play,
+    Share,
+    build_step,
+    compare_step,
+    photo_step,
+    play_step,
+    share_step,
+)
 from zero1toa.ui.words import PANEL_CHINESE, TRANSLATIONS, words
 from zero1toa.web import viewer_script
 
@@ -29,88 +41,14 @@ EXAMPLES = HERE.parent.parent / "examples"
 KEEP_S = 4 * 3600
 TITLE = "Zero-1-to-A: one photo, one living head"
 STAGE = """<div class="z-stage"><div class="z-heads z-empty"></div><span class="z-hint"></span></div>"""
-PANEL = '<div class="z-panel"></div>'
-# Clicks on the gallery and on faces in a photo.
 ON_PICK = """element.addEventListener("click", (event) => {
     const name = event.target.closest("[data-name]")?.dataset.name;
     if (name) trigger("pick", { name });
-});"""
-ON_POINT = """element.addEventListener("click", (event) => {
-    const face = event.target.closest("[data-face]")?.dataset.face;
-    if (face) trigger("point", { face });
 });"""
 # Events that are no use to programs; those that tests and curious clients call are merely not in the list.
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 HIDDEN: dict[str, Any] = {"api_visibility": "undocumented"}
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
-
-
-class Photo(NamedTuple):
-    """The parts of the first step."""
-
-    photo: gr.Image
-    seen: gr.HTML
-    consent: gr.Checkbox
-    preset: gr.Radio
-    seed: gr.Number
-    margin: gr.Slider
-    estimate: gr.HTML
-    create: gr.Button
-
-
-class Build(NamedTuple):
-    """The parts of the second step."""
-
-    stages: gr.HTML
-    status: gr.HTML
-    stop: gr.Button
-    resume: gr.Button
-    clip: gr.HTML
-    curves: gr.HTML
-
-
-class Play(NamedTuple):
-    """The parts of the third step."""
-
-    driving: gr.File
-    said: gr.HTML
-    against: gr.ImageSlider
-
-
-class Share(NamedTuple):
-    """The parts of the fourth step."""
-
-    name: gr.Textbox
-    mark: gr.Checkbox
-    consent: gr.Checkbox
-    page: gr.Button
-    glb: gr.Button
-    ply: gr.Button
-    zip: gr.Button
-    png: gr.Button
-    what: gr.Dropdown
-    from_here: gr.Checkbox
-    mp4: gr.Button
-    copy: gr.Button
-    link: gr.Textbox
-    said: gr.HTML
-
-
-class Compare(NamedTuple):
-    """The parts of the last step."""
-
-    tab: gr.Tab
-    beside: gr.CheckboxGroup
-    grid: gr.Button
-
-
-class Files(NamedTuple):
-    """What the browser is handed: each changes only to start something there."""
-
-    avatar: gr.File
-    motion: gr.File
-    beside: gr.File
-    download: gr.File
 
 
 def build_app(presets: Mapping[str, Config] = PRESETS, examples: Path = EXAMPLES) -> gr.Blocks:
@@ -128,15 +66,15 @@ def build_app(presets: Mapping[str, Config] = PRESETS, examples: Path = EXAMPLES
                 picked = gr.HTML(gallery_row(gallery), js_on_load=ON_PICK, elem_id="gallery", padding=False)
             with gr.Column(elem_id="right"), gr.Tabs(selected="photo", elem_id="steps") as steps:
                 with gr.Tab(words("photo"), id="photo"):
-                    entry = _photo(making, photos)
+                    entry = photo_step(making, photos)
                 with gr.Tab(words("build"), id="build"):
-                    work = _build()
+                    work = build_step()
                 with gr.Tab(words("play"), id="play"):
-                    play = _play()
+                    play = play_step()
                 with gr.Tab(words("share"), id="share"):
-                    share = _share()
+                    share = share_step()
                 with gr.Tab(words("compare"), id="compare") as tab:
-                    compare = _compare(tab)
+                    compare = compare_step(tab)
         gr.HTML(words("foot"), padding=False)
         wipe = gr.Button(words("wipe"), size="sm", elem_id="wipe")
         files = Files(*(gr.File(visible="hidden", elem_id=f"to-{name}") for name in Files._fields))
@@ -159,86 +97,6 @@ def build_app(presets: Mapping[str, Config] = PRESETS, examples: Path = EXAMPLES
         )  # fmt: skip
     # Without a size, a Space with shared GPUs lets one visitor wait and turns the rest away.
     return app.queue(max_size=20)
-
-
-# ------------------------------------------------------------------------------------------------ what is on the page
-
-
-def _photo(making: Making, photos: list[Path]) -> Photo:
-    photo = gr.Image(
-        label=words("portrait"), sources=["upload", "webcam"], type="filepath", image_mode=None, height=250,
-        elem_id="photo", buttons=[], placeholder=words("drop"),
-    )  # fmt: skip
-    _hand_over_files(photo)
-    if photos:
-        rows = [[str(path)] for path in photos]
-        gr.Examples(rows, photo, label=words("examples"), cache_examples=False, api_visibility="private", elem_id="examples")
-    seen = gr.HTML(elem_id="seen", padding=False, js_on_load=ON_POINT)
-    consent = gr.Checkbox(label=words("consent"), elem_id="consent")
-    create = gr.Button(words("create"), variant="primary", size="lg", elem_id="create")
-    estimate = gr.HTML(making.estimate(next(iter(making.presets))), elem_id="estimate", padding=False)
-    with gr.Accordion(words("settings"), open=False):
-        choices = [
-            (f"{name} · {config.trainer.curriculum.iterations:,} iterations", name) for name, config in making.presets.items()
-        ]
-        preset = gr.Radio(choices, value=choices[0][1], label=words("preset"), info=words("preset-info"), elem_id="preset")
-        usual = PortraitConfig().margin
-        margin = gr.Slider(2.0, 5.0, usual, step=0.1, label=words("crop"), info=words("crop-info"), elem_id="crop", buttons=[])
-        seed = gr.Number(0, label=words("seed"), precision=0, minimum=0, info=words("seed-info"))
-    return Photo(photo, seen, consent, preset, seed, margin, estimate, create)
-
-
-def _build() -> Build:
-    stages = gr.HTML(stage_strip(), elem_id="stages", padding=False)
-    status = gr.HTML(words("idle"), elem_id="status", padding=False)
-    with gr.Row(elem_classes="z-tight"):
-        stop = gr.Button(words("stop"), variant="stop", size="lg", visible=False, elem_id="stop")
-        resume = gr.Button(words("resume"), variant="primary", size="lg", visible=False, elem_id="resume")
-    clip = gr.HTML(elem_id="clip", padding=False)
-    curves = gr.HTML(elem_id="curves", padding=False)
-    return Build(stages, status, stop, resume, clip, curves)
-
-
-def _play() -> Play:
-    gr.HTML(PANEL, js_on_load="Zero1toApp.panel(element)", elem_id="panel", padding=False, apply_default_css=False)
-    driving = gr.File(label=words("drive"), file_types=["video", ".json"], type="filepath", elem_id="driving", height=120)
-    said = gr.HTML(elem_id="driven", padding=False)
-    with gr.Accordion(words("against"), open=False):
-        against = gr.ImageSlider(show_label=False, type="numpy", interactive=False, elem_id="against", buttons=["fullscreen"])
-    return Play(driving, said, against)
-
-
-def _share() -> Share:
-    gr.HTML(words("download-title"), padding=False)
-    gr.HTML(words("page-info"), padding=False)
-    name = gr.Textbox(label=words("page-name"), max_length=120, elem_id="page-name")
-    with gr.Row(elem_classes="z-tight"):
-        mark = gr.Checkbox(True, label=words("mark"), elem_id="mark", min_width=200)
-        consent = gr.Checkbox(label=words("mark-consent"), elem_id="mark-consent", min_width=200, visible=False)
-    page = gr.Button(words("page"), variant="primary", elem_id="get-page")
-    with gr.Row(elem_classes="z-tight"):
-        glb, ply, packed, png = (
-            gr.Button(words(kind), size="md", min_width=210, elem_id=f"get-{kind}") for kind in ("glb", "ply", "zip", "png")
-        )
-    gr.HTML(words("video-title"), padding=False)
-    with gr.Row(elem_classes="z-tight"):
-        what = gr.Dropdown(
-            [(video.capitalize(), video) for video in VIDEOS], label=words("video"), elem_id="video", min_width=150
-        )
-        from_here = gr.Checkbox(label=words("from-here"), elem_id="from-here", min_width=150)
-    mp4 = gr.Button(words("mp4"), elem_id="get-mp4")
-    said = gr.HTML(elem_id="handed", padding=False)
-    gr.HTML(words("link-title"), padding=False)
-    gr.HTML(words("link-info"), padding=False)
-    copy = gr.Button(words("link"), elem_id="copy-link")
-    link = gr.Textbox(label=words("link-label"), interactive=False, elem_id="link")
-    return Share(name, mark, consent, page, glb, ply, packed, png, what, from_here, mp4, copy, link, said)
-
-
-def _compare(tab: gr.Tab) -> Compare:
-    beside = gr.CheckboxGroup([], label=words("beside"), info=words("beside-info"), elem_id="beside")
-    grid = gr.Button(words("grid"), elem_id="get-grid")
-    return Compare(tab, beside, grid)
 
 
 # ------------------------------------------------------------------------------------------------------ what it does
@@ -270,8 +128,10 @@ def _on_photo(making: Making, entry: Photo) -> tuple[gr.State, gr.State]:
 def _on_build(making: Making, entry: Photo, work: Build, screen: Screen, face: gr.State, prepared: gr.State) -> None:
     """Create, stop, go on; and the same for programs, in one call."""
     entered = [entry.photo, entry.consent, entry.preset, entry.seed]
+    # A place in the queue shows where the button is.
     heavy: dict[str, Any] = {
-        "concurrency_limit": 1, "concurrency_id": "create", "show_progress": "minimal", "show_progress_on": work.status,
+        "concurrency_limit": 1, "concurrency_id": "create", "show_progress": "minimal",
+        "show_progress_on": [entry.estimate, work.status],
     }  # fmt: skip
     entry.create.click(
         making.create, [*entered, face, entry.margin, prepared, screen.session], list(screen), validator=making.check,
@@ -326,15 +186,6 @@ def _on_share(sharing: Sharing, share: Share, files: Files, shown: gr.State, ses
     share.png.click(sharing.picture, [*what, seen], given, js=look, api_name="picture", **light)
     share.mp4.click(sharing.video, [*what, share.what, share.from_here, seen], given, js=look, api_name="video", **light)
     share.copy.click(None, None, share.link, js="() => Zero1toApp.link()", **PRIVATE)
-
-
-def _hand_over_files(component: Any) -> None:
-    """Let a component give handlers the path of its file as it is.
-
-    Images would be opened first, with errors that nobody understands. A subclass would do as well, but Gradio writes a
-    stub file beside every module that has one.
-    """
-    component.preprocess = lambda payload: None if payload is None else payload.path
 
 
 def launch_options() -> dict[str, Any]:
