@@ -55,12 +55,18 @@ def _draw(viewer: Viewer, pose: Pose, size: int) -> UInt8[np.ndarray, "S S 3"]:
 
 
 def _photo(viewer: Viewer, size: int, name: str) -> UInt8[np.ndarray, "S S 3"]:
-    """Show the photo over the grey the avatar is drawn over, so that fringes show in both or in one."""
+    """Show the photo over the grey the avatar is drawn over, so that fringes show in both or in one.
+
+    An avatar out of a glb brings no photo; then there is only the grey.
+    """
     from PIL import Image, ImageDraw
 
-    pixels = Image.fromarray(portrait_pixels(viewer.saved.portrait))
-    ground = Image.new("RGBA", pixels.size, (round(255 * viewer.saved.details.background),) * 3 + (255,))
-    photo = Image.alpha_composite(ground, pixels).convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
+    grey = (round(255 * viewer.saved.details.background),) * 3
+    photo = Image.new("RGB", (size, size), grey)
+    if viewer.saved.portrait.alpha.numel():
+        pixels = Image.fromarray(portrait_pixels(viewer.saved.portrait))
+        ground = Image.new("RGBA", pixels.size, (*grey, 255))
+        photo = Image.alpha_composite(ground, pixels).convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
     ImageDraw.Draw(photo).text((4, size - 16), name.encode("ascii", "replace").decode(), fill=(255, 255, 255))
     return np.asarray(photo)
 
