@@ -58,15 +58,19 @@ def create_avatar(
     prior = load_prior(config.prior, config.diffusion, device)
     avatar = first_avatar(portrait, load_head(config.head), config)
     yield event("seed", f"{len(avatar)} splats laid", splats=len(avatar), preview=snapshot(avatar, portrait), avatar=avatar)
+    away = device.type != "cpu"
+    trained = avatar.on(accelerator.device) if away else avatar
     training = train(
-        avatar if device.type == "cpu" else avatar.on(accelerator.device), portrait, prior, config.trainer,
-        accelerator=accelerator, folder=folder, resume=resume, motions=motions,
-    )  # fmt: skip
+        trained, portrait, prior, config.trainer, accelerator=accelerator, folder=folder, resume=resume, motions=motions
+    )
     # Closing our iterator closes that of the training, which then keeps what it has.
     with contextlib.closing(training):
         for told in training:
-            # Whoever asked has their poses and cameras on the CPU.
-            yield replace(told, avatar=told.avatar.on(torch.device("cpu"))) if told.avatar and device.type != "cpu" else told
+            # Whoever asked has their poses and cameras on the CPU, and an avatar there that does not grow by itself.
+            if away and (told.avatar is not None or told.preview is not None):
+                arrays = {name: values.cpu() for name, values in trained.state_arrays().items()}
+                told = replace(told, avatar=Avatar.from_arrays(avatar.head, avatar.identity, arrays))
+            yield told
 
 
 def read_portrait(photo: Photo, config: Config) -> Portrait:

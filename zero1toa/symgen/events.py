@@ -22,7 +22,7 @@ class Event:
 
     `remaining_s` is an estimate. Pictures are present only when they are new: `preview` is the avatar now, `clip`
     the frames just regenerated, and `clip_before` the renders they came from. `avatar` is present in the last event
-    and whenever a checkpoint was written to `checkpoint`.
+    and whenever a checkpoint was written to `checkpoint`; on a GPU, where it is a copy, with every preview, too.
     """
 
     stage: str
