@@ -53,7 +53,9 @@ def write_html(
     if path.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"cannot write {path.name} as a page: use a name that ends in .html")
     if not mark and not consent:
-        raise InputError("to leave out the mark, confirm that the person shown agreed to this page: add --consent")
+        raise InputError(
+            "to leave out the mark, confirm that the person shown agreed to this page (on the command line: --consent)"
+        )
     name = " ".join(name.split())[:120] or "A head to play with"
     packed = gzip.compress(light_glb(saved), 9, mtime=0)
     parts = {

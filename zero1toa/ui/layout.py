@@ -128,10 +128,9 @@ def _on_photo(making: Making, entry: Photo) -> tuple[gr.State, gr.State]:
 def _on_build(making: Making, entry: Photo, work: Build, screen: Screen, face: gr.State, prepared: gr.State) -> None:
     """Create, stop, go on; and the same for programs, in one call."""
     entered = [entry.photo, entry.consent, entry.preset, entry.seed]
-    # A place in the queue shows where the button is.
+    # A place in the queue shows where the button is; once it is our turn, the next step tells how it goes.
     heavy: dict[str, Any] = {
-        "concurrency_limit": 1, "concurrency_id": "create", "show_progress": "minimal",
-        "show_progress_on": [entry.estimate, work.status],
+        "concurrency_limit": 1, "concurrency_id": "create", "show_progress": "full", "show_progress_on": entry.estimate,
     }  # fmt: skip
     entry.create.click(
         making.create, [*entered, face, entry.margin, prepared, screen.session], list(screen), validator=making.check,
