@@ -118,7 +118,8 @@ class Making:
 
     def estimate(self, preset: str) -> str:
         """Say how long a creation will take."""
-        return message(f"Takes about {_spoken(self._seconds(self._config(preset, 0)))} on this computer.")
+        said = f"Takes about {_spoken(self._seconds(self._config(preset, 0)))} on this computer."
+        return message(said, detail=["The very first one takes a minute more."] if self.pace == 1 else [])
 
     # ----------------------------------------------------------------------------------------------- the avatar
 
