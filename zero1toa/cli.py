@@ -209,6 +209,11 @@ def run_create(options: argparse.Namespace) -> int:
 
     config, why = settle_prior(make_config(options))
     folder: Path = options.output
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK", "0") != "0":
+        # Begun by `accelerate launch`: all processes train one avatar, and the first one tells and saves.
+        for _ in create_avatar(options.portrait, config, folder=folder / WORK, resume=options.resume):
+            pass
+        return 0
     check_output(folder, force=options.force, resume=options.resume)
     work = folder / WORK
     _check_work(work, folder, options)
