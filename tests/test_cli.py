@@ -116,6 +116,17 @@ def test_a_run_survives_sigkill_and_ctrl_c_and_goes_on(astronaut, tmp_path, caps
     assert not (folder / WORK).exists()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="gloo's launcher is tried on POSIX")
+def test_two_processes_make_one_avatar_and_one_of_them_tells(astronaut, tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "zero1toa"]
+    words = ["create", str(astronaut), "-o", str(tmp_path / "a"), *TINY, "--clips-per-update", "2", "--json"]
+    ended = subprocess.run([*launch, *words], capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    assert [json.loads(line)["type"] for line in ended.stdout.splitlines()].count("saved") == 1
+    assert read_details(tmp_path / "a").finished
+    assert len(load_avatar(tmp_path / "a").avatar) > 1000
+
+
 # ------------------------------------------------------------------------------------------- what avatars are for
 
 

@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -273,3 +274,60 @@ def test_several_clips_at_once_come_as_much_more_rarely(accelerator):
     assert asked[1] == [2]
     assert asked[8] == [0, 1], "two every eight iterations instead of one every four"
     assert 4 not in asked
+
+
+SHARED_OUT = replace(TINY, clips_per_update=2, density=DensityConfig(rounds=0), photo_share=0.0, coarse_share=0.0)
+RANK = """
+import os, sys
+from pathlib import Path
+import torch
+from accelerate import Accelerator
+from tests.test_symgen_trainer import SHARED_OUT, EchoPrior, NoisyPrior, BrokenPrior, portrait, shell, train
+from zero1toa.types import PriorError
+torch.set_num_threads(1)
+accelerator = Accelerator(cpu=True)
+assert accelerator.num_processes == 2
+rank, folder = accelerator.process_index, Path(sys.argv[1])
+for prior in (EchoPrior(), NoisyPrior()):
+    avatar = shell()
+    list(train(avatar, portrait(), prior, SHARED_OUT, accelerator=accelerator))
+    torch.save(avatar.state_arrays(), folder / f"{prior.name}-{rank}.pt")
+    (folder / f"{prior.name}-{rank}.txt").write_text(str(len(getattr(prior, "requests", ()))))
+# Only one of them gets frames that cannot be used, and yet none waits for the other.
+try:
+    list(train(shell(), portrait(), BrokenPrior() if rank else EchoPrior(), SHARED_OUT, accelerator=accelerator))
+except PriorError:
+    (folder / f"refused-{rank}").touch()
+accelerator.end_training()
+"""
+
+
+def test_two_processes_share_the_redrawing_and_make_the_avatar_that_one_makes(accelerator, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    place |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", RANK, str(tmp_path)], cwd=Path(__file__).parents[1],
+            env={**os.environ, **place, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    told = [rank.communicate(timeout=120)[1] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], told
+
+    for name in ("echo", "noisy"):
+        first, second = (torch.load(tmp_path / f"{name}-{rank}.pt") for rank in range(2))
+        assert all(torch.equal(first[key], second[key]) for key in first), "all processes have one avatar"
+    assert {path.name for path in tmp_path.glob("refused-*")} == {"refused-0", "refused-1"}
+    one, prior = shell(), EchoPrior()
+    list(train(one, portrait(), prior, replace(SHARED_OUT, batch=2), accelerator=accelerator))
+    shares = [int((tmp_path / f"echo-{rank}.txt").read_text()) for rank in range(2)]
+    assert sum(shares) == len(prior.requests), "no clip is redrawn twice"
+    assert abs(shares[0] - shares[1]) <= len(prior.requests) // 4
+    two, alone, before = torch.load(tmp_path / "echo-0.pt"), one.state_arrays(), shell().state_arrays()
+    for name in dict(one.named_parameters()):
+        moved, apart = (float((alone[name] - other[name]).abs().mean()) for other in (before, two))
+        assert apart < 0.02 * moved, name

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import json
 import logging
 import os
@@ -21,14 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zero1toa import __version__
-from zero1toa.progress import Interrupts, duration, reporting
+from zero1toa.progress import Interrupts, Story, duration, reporting, system_reason
 from zero1toa.types import InputError
 
 if TYPE_CHECKING:
-    from zero1toa.avatar.rigged import Avatar
     from zero1toa.config import Config
-    from zero1toa.symgen.events import Event
-    from zero1toa.types import Portrait
 
 REPORT_TO = "the project's issue tracker"
 STOPPED = 130
@@ -58,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # else Python complains when it flushes at exit
         return 1
     except Exception as error:
-        if reason := _system_reason(error):
+        if reason := system_reason(error):
             return _fail(options, 2, reason)
         return _fail(options, 1, f"this should not have happened: {type(error).__name__}: {error}")
 
@@ -67,7 +63,7 @@ def _refuse_early(words: Sequence[str]) -> None:
     """Say that a prior's weights are not here before seconds go into loading what would use them."""
     from zero1toa.assets import TABLE, require
 
-    if words and words[0] in ("create", "reenact"):
+    if words and words[0] in ("create", "reenact", "batch"):
         asked = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
         asked.add_argument("--prior", default="")
         with contextlib.suppress(argparse.ArgumentError):
@@ -104,7 +100,15 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     reenact.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="gets frames/NNNNN.png, RGBA")
     reenact.add_argument("--stride", type=int, default=1, metavar="N", help="every how many frames to draw")
     reenact.add_argument("--force", action="store_true", help="replace the frames that are there")
-    for made in (create, reenact):
+    batch = command("batch", run_batch, "make an avatar of every portrait in a folder, and a report")
+    batch.add_argument("photos", type=Path, metavar="IN", help="the folder of photos")
+    batch.add_argument("output", type=Path, metavar="OUT", help="gets a folder for every avatar; what is there already is kept")
+    batch.add_argument("--face", type=int, metavar="N", help="which of several faces, 1 being the largest")
+    batch.add_argument("--force", action="store_true", help="make avatars again that are there")
+    crew = batch.add_mutually_exclusive_group()
+    crew.add_argument("--workers", type=int, default=1, metavar="N", help="so many portraits at once (1)")
+    crew.add_argument("--ray", metavar="ADDRESS", help="work on a Ray cluster: its address, auto, or local for this machine")
+    for made in (create, reenact, batch):
         _add_config_flags(made, words)
 
     render = command("render", run_render, "draw a saved avatar from any side, with any face")
@@ -205,13 +209,18 @@ def run_create(options: argparse.Namespace) -> int:
 
     config, why = settle_prior(make_config(options))
     folder: Path = options.output
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK", "0") != "0":
+        # Begun by `accelerate launch`: all processes train one avatar, and the first one tells and saves.
+        for _ in create_avatar(options.portrait, config, folder=folder / WORK, resume=options.resume):
+            pass
+        return 0
     check_output(folder, force=options.force, resume=options.resume)
     work = folder / WORK
     _check_work(work, folder, options)
     with _output_folder(folder, work), reporting(machine=options.json) as reporter, Interrupts() as stop:
         if why:
             reporter.say("prior", why, prior=config.prior)
-        story = _Story()
+        story = Story()
         events = create_avatar(options.portrait, config, folder=work, resume=options.resume)
         try:
             for event in events:
@@ -241,30 +250,6 @@ def run_create(options: argparse.Namespace) -> int:
             folder=str(folder), iteration=iteration, splats=len(story.avatar), finished=False, resume=again,
         )  # fmt: skip
         return STOPPED
-
-
-class _Story:
-    """What the events of a run leave behind."""
-
-    def __init__(self) -> None:
-        self.portrait: Portrait | None = None
-        self.avatar: Avatar | None = None
-        self.last: Event
-        self._began = time.monotonic()
-        self._stages: dict[str, float] = {}
-
-    def add(self, event: Event) -> None:
-        self._stages.setdefault(event.stage, time.monotonic() - self._began)
-        self.portrait = event.portrait or self.portrait
-        self.avatar = event.avatar if event.avatar is not None else self.avatar
-        self.last = event
-
-    def timings(self) -> dict[str, float]:
-        """Give the seconds spent in every stage, and in total."""
-        total = time.monotonic() - self._began
-        starts = [*self._stages.items(), ("", total)]
-        spent = {stage: starts[i + 1][1] - start for i, (stage, start) in enumerate(starts[:-1]) if stage != "done"}
-        return {**spent, "total": total}
 
 
 def _check_work(work: Path, folder: Path, options: argparse.Namespace) -> None:
@@ -303,6 +288,43 @@ class _output_folder:
                 path.rmdir()
             except OSError:
                 return
+
+
+# ------------------------------------------------------------------------------------------------------- batch
+
+
+def run_batch(options: argparse.Namespace) -> int:
+    """Make many avatars; Ctrl-C keeps what there is, and the same command goes on."""
+    from zero1toa.batch import make_avatars
+    from zero1toa.batch.crews import Processes, Ray
+    from zero1toa.batch.report import facts, summary, write_report
+    from zero1toa.batch.work import exit_status, plan_jobs
+    from zero1toa.head import load_head
+    from zero1toa.pipeline import settle_prior
+
+    config, why = make_config(options), ""
+    if options.ray is None:  # machines of a cluster settle this themselves: they may have what this one has not
+        config, why = settle_prior(config)
+    if config.head != "anny":
+        load_head(config.head)  # so that a missing file is said once
+    processes = Processes(options.workers)  # which begin when they get work
+    jobs = plan_jobs(options.photos, options.output, config, force=options.force)
+    began, outcomes = time.monotonic(), []
+    with reporting(machine=options.json) as reporter, Interrupts() as stop:
+        if why:
+            reporter.say("prior", why, prior=config.prior)
+        crew = processes if options.ray is None else Ray(options.ray, options.output, config.device)
+        stop.armed = True
+        for outcome in make_avatars(jobs, crew, lambda: stop.asked):
+            outcomes.append(outcome)
+            if outcome.status != "waiting":
+                message = f"{outcome.photo.name}: {outcome.status}" + (f" - {outcome.message}" if outcome.message else "")
+                reporter.say("portrait", message, **facts(outcome))
+                reporter.count("portraits", len(outcomes), len(jobs))
+        record = write_report(options.output, outcomes, settings=asdict(config), seconds=time.monotonic() - began)
+        page = options.output / "report.html"
+        reporter.say("report", f"{summary(record)}; see {page}", file=str(page), counts=record["counts"])
+    return exit_status(outcomes, stopped=STOPPED)
 
 
 # ----------------------------------------------------------------------------------- what is done with avatars
@@ -476,17 +498,3 @@ def _fail(options: argparse.Namespace, status: int, message: str) -> int:
         hint = "" if options.debug else " (run again with --debug to see where)"
         print(f"Please report it on {REPORT_TO}, with the command and `zero1toa doctor`{hint}.", file=sys.stderr)
     return status
-
-
-def _system_reason(error: Exception) -> str:
-    """Say in a sentence what the system refused, if that is what happened; libraries wrap it in errors of their own."""
-    number = getattr(error, "errno", None)
-    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(
-        text in str(error) for text in ("No space left on device", "File too large", "Disk quota exceeded")
-    ):
-        return "the disk is full: free some space and go on with --resume; what was saved before is still there"
-    if isinstance(error, OSError) and number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"the system does not allow it: {error}; choose another folder"
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-        return "there is not enough memory: close other programs, or use --preset preview"
-    return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import sys
@@ -12,8 +13,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from zero1toa.avatar.rigged import Avatar
     from zero1toa.symgen.events import Event
-    from zero1toa.types import FitReport
+    from zero1toa.types import FitReport, Portrait
 
 
 class Reporter(Protocol):
@@ -165,6 +167,30 @@ class Bar:
         self._progress.console.print(text, markup=False)
 
 
+class Story:
+    """What the events of a run leave behind."""
+
+    def __init__(self) -> None:
+        self.portrait: Portrait | None = None
+        self.avatar: Avatar | None = None
+        self.last: Event
+        self._began = time.monotonic()
+        self._stages: dict[str, float] = {}
+
+    def add(self, event: Event) -> None:
+        self._stages.setdefault(event.stage, time.monotonic() - self._began)
+        self.portrait = event.portrait or self.portrait
+        self.avatar = event.avatar if event.avatar is not None else self.avatar
+        self.last = event
+
+    def timings(self) -> dict[str, float]:
+        """Give the seconds spent in every stage, and in total."""
+        total = time.monotonic() - self._began
+        starts = [*self._stages.items(), ("", total)]
+        spent = {stage: starts[i + 1][1] - start for i, (stage, start) in enumerate(starts[:-1]) if stage != "done"}
+        return {**spent, "total": total}
+
+
 class Interrupts:
     """Ctrl-C as a request: between two events the run stops and keeps what it has; the second Ctrl-C stops at once.
 
@@ -241,3 +267,17 @@ def duration(seconds: float) -> str:
     if whole < 60:
         return f"{whole} s"
     return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def system_reason(error: Exception) -> str:
+    """Say in a sentence what the system refused, if that is what happened; libraries wrap it in errors of their own."""
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(
+        text in str(error) for text in ("No space left on device", "File too large", "Disk quota exceeded")
+    ):
+        return "the disk is full: free some space and go on with --resume; what was saved before is still there"
+    if isinstance(error, OSError) and number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"the system does not allow it: {error}; choose another folder"
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return "there is not enough memory: close other programs, or use --preset preview"
+    return ""

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from zero1toa.avatar.density import DensityConfig, DensityControl
 from zero1toa.avatar.rigged import Avatar
-from zero1toa.priors.base import VideoPrior, regenerate_all
+from zero1toa.priors.base import ClipRequest, VideoPrior, regenerate_all
 from zero1toa.render import rasterize
 from zero1toa.symgen.checkpoint import TrainingState, latest_checkpoint, load_checkpoint, save_checkpoint
 from zero1toa.symgen.clock import Clock
@@ -185,7 +185,7 @@ class Run:
     def regenerate_clips(self, clips: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Make the data set better with the avatar: render clips, have the prior redraw them, write them back (step 1).
 
-        Gives the renders and the new frames. Processes all do the same here, with the same random numbers.
+        Gives the renders and the new frames, which are the same in all processes.
         """
         began, state = time.monotonic(), self.state
         unrolled = self.scene.curriculum.unrolled(state.iteration)
@@ -193,8 +193,7 @@ class Run:
             state.avatar, clip, unrolled, strength=self.config.strength, generator=state.generator
         )
         requests = [ask(clip) for clip in clips]
-        with torch.no_grad():
-            redrawn = regenerate_all(self.prior, requests)
+        redrawn = self._redraw(requests)
         for clip, request, frames in zip(clips, requests, redrawn, strict=True):
             if frames.shape != request.frames.shape or not bool(torch.isfinite(frames).all()):
                 raise PriorError(
@@ -204,6 +203,28 @@ class Run:
             state.dataset.write(clip, frames, iteration=state.iteration, unrolled=unrolled)
         self.clock.update((time.monotonic() - began) / len(clips))
         return [(to_bytes(request.frames), to_bytes(frames)) for request, frames in zip(requests, redrawn, strict=True)]
+
+    def _redraw(self, requests: list[ClipRequest]) -> list[Tensor]:
+        """Have the prior redraw clips; of several processes each does its share and gets the rest from the others.
+
+        Then each clip has random numbers of its own, so that those of the run stay the same everywhere; a prior that draws
+        some makes other clips than in one process.
+        """
+        first, count = self.accelerator.process_index, self.accelerator.num_processes
+        if count > 1:
+            fork = torch.Generator().set_state(self.state.generator.get_state())
+            seeds = torch.randint(2**62, (len(requests),), generator=fork).tolist()
+            chances = [torch.Generator().manual_seed(seed) for seed in seeds]
+            requests = [replace(request, generator=chance) for request, chance in zip(requests, chances, strict=True)]
+        with torch.no_grad():
+            mine = regenerate_all(self.prior, requests[first::count])
+        if count == 1:
+            return mine
+        redrawn = [torch.zeros_like(request.frames) for request in requests]
+        for blank, frames in zip(redrawn[first::count], mine, strict=True):
+            # What cannot be used must be seen by all, or the others wait for ever.
+            blank.copy_(frames) if frames.shape == blank.shape else blank.fill_(torch.nan)
+        return [self.accelerator.reduce(frames, "sum") for frames in redrawn]  # pyright: ignore[reportReturnType]
 
     def step(self) -> None:
         """Make the avatar better with the data set: one step of Adam on a few of its frames (step 2)."""
