@@ -13,18 +13,15 @@ from tests.priors.spoil import truncate
 from zero1toa.assets import missing, weights, weights_path
 from zero1toa.priors.base import DiffusionConfig
 from zero1toa.priors.conditioning import SKELETON_STROKES, draw_landmarks
-from zero1toa.priors.diffusion import DiffusionPrior, Shot
+from zero1toa.priors.diffusion import DiffusionPrior, shot_of
 from zero1toa.priors.noise import add_noise, denoise, flow_schedule
 from zero1toa.priors.pictures import face_crops
-from zero1toa.priors.wan import REPO, SHIFT, WanAnimate, fitting_storage
+from zero1toa.priors.wan import fitting_storage
+from zero1toa.priors.wan_animate import REPO, SHIFT, STORAGE, WanAnimate
 from zero1toa.types import PriorError
 
 CPU = torch.device("cpu")
 SHARD = "diffusion_pytorch_model-00001-of-00002.safetensors"
-
-
-def shot_of(request) -> Shot:
-    return Shot(request.frames, request.landmarks)
 
 
 def bytewise(x: torch.Tensor) -> torch.Tensor:
@@ -58,7 +55,7 @@ class FromSigmas(FlowMatchEulerDiscreteScheduler):
 def test_denoising_is_that_of_the_pipeline_of_diffusers(wan_animate, request_of, monkeypatch, guidance):
     request = request_of(5, size=64)
     studied = wan_animate.study(photo := (request.frames[0] * 255).round() / 255)
-    driven = wan_animate.conditions([shot_of(request)], studied)
+    driven = wan_animate.conditions([shot_of(request, (64, 64))], studied)
     driven = replace(driven, faces=bytewise(driven.faces))
     schedule = flow_schedule(4, 1.0, shift=SHIFT)
     noisy = torch.randn(3, 1, 4, 8, 8)
@@ -68,7 +65,7 @@ def test_denoising_is_that_of_the_pipeline_of_diffusers(wan_animate, request_of,
         return told if without is None else without + guidance * (told - without)
 
     with torch.no_grad():
-        ours = denoise(ask, noisy, schedule)[:, 0] * wan_animate._spread + wan_animate._mean
+        ours = denoise(ask, noisy, schedule)[:, 0].transpose(0, 1) * wan_animate.space.spread + wan_animate.space.mean
     strokes = draw_landmarks(request.landmarks, 64, 64, strokes=SKELETON_STROKES)
     pipeline, of_frames = wan_animate.pipeline, lambda frames: pictures((2 * frames - 1).permute(3, 0, 1, 2))
     # Its preparation of the photo for CLIP is not what is compared.
@@ -82,7 +79,7 @@ def test_denoising_is_that_of_the_pipeline_of_diffusers(wan_animate, request_of,
         guidance_scale=guidance, prompt_embeds=wan_animate._words[1:], negative_prompt_embeds=wan_animate._words[:1],
         latents=noisy.permute(1, 2, 0, 3, 4), output_type="latent", return_dict=False,
     )[0]  # fmt: skip
-    torch.testing.assert_close(ours.transpose(0, 1)[None], theirs, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(ours[None], theirs, atol=1e-3, rtol=1e-3)
 
 
 def test_the_schedule_starts_at_the_share_of_noise_that_is_asked_for():
@@ -101,7 +98,7 @@ def test_the_schedule_starts_at_the_share_of_noise_that_is_asked_for():
 
 def test_guidance_in_one_batch_is_two_passes(wan_animate, request_of):
     request = request_of(5, size=64)
-    driven = wan_animate.conditions([shot_of(request)], wan_animate.study(request.frames[0]))
+    driven = wan_animate.conditions([shot_of(request, (64, 64))], wan_animate.study(request.frames[0]))
     sample, words = torch.randn(3, 1, 4, 8, 8), wan_animate._words
     ask = lambda conditions, compare: wan_animate.velocity(sample, 500.0, math.pi / 4, conditions, compare=compare)
     with torch.no_grad():
@@ -153,7 +150,7 @@ def test_weights_of_eight_bits_say_nearly_the_same(hub, wan_animate, request_of,
     request = request_of(5, size=64)
     ask = lambda model: model.velocity(
         torch.ones(3, 1, 4, 8, 8), 500.0, math.pi / 4,
-        model.conditions([shot_of(request)], model.study(request.frames[0])), compare=False,
+        model.conditions([shot_of(request, (64, 64))], model.study(request.frames[0])), compare=False,
     )[0]  # fmt: skip
     with torch.no_grad():
         exact, rounded = ask(wan_animate), ask(small)
@@ -161,7 +158,13 @@ def test_weights_of_eight_bits_say_nearly_the_same(hub, wan_animate, request_of,
 
 
 def test_storage_follows_free_memory():
-    assert [fitting_storage(free) for free in (80.0, 45.0, 30.0, 16.0, 1.0)] == ["full", "full", "float8", "offload", "offload"]
+    assert [fitting_storage(STORAGE, free) for free in (80.0, 45.0, 30.0, 16.0, 1.0)] == [
+        "full",
+        "full",
+        "float8",
+        "offload",
+        "offload",
+    ]
 
 
 def test_storage_that_means_nothing_is_refused(hub):
