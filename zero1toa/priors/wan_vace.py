@@ -95,7 +95,8 @@ class WanVace:
         ]
         before = torch.cat([studied, torch.zeros_like(studied)])
         clips = [torch.cat([before, torch.cat([self.space.encode(frames), nothing])], 1) for frames in shown]
-        masks = [self.pipeline.prepare_masks(whole(mask)[None, None], [[before]])[0] for mask in opened]
+        photos: Any = [[before]]  # of which there is one, and nothing in it to paint
+        masks = [self.pipeline.prepare_masks(whole(mask)[None, None], photos)[0] for mask in opened]
         control = torch.stack([torch.cat(both) for both in zip(clips, masks, strict=True)])
         return Asked(control.to(self._device, self._dtype))
 
