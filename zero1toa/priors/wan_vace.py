@@ -86,17 +86,14 @@ class WanVace:
     def conditions(self, shots: Sequence[Shot], studied: Tensor) -> Asked:
         """Encode the pixels that stay, with grey for those that do not, and fold the mask to the latents' size."""
         # It was trained on masks of black and white, so that what stays by half and more is all it is shown.
-        opened = [(shot.kept < 0.5).to(studied) for shot in shots]
+        opened = [shot.kept < 0.5 for shot in shots]
         # What is to be changed in the light of what it was, such as a drawing, has a place of its own: here nothing is.
         nothing = self.space.encode(torch.full_like(shots[0].frames, GREY))
-        shown = [
-            torch.lerp(shot.frames, torch.tensor(GREY).to(mask), mask[..., None])
-            for shot, mask in zip(shots, opened, strict=True)
-        ]
+        shown = [torch.where(mask[..., None], GREY, shot.frames) for shot, mask in zip(shots, opened, strict=True)]
         before = torch.cat([studied, torch.zeros_like(studied)])
         clips = [torch.cat([before, torch.cat([self.space.encode(frames), nothing])], 1) for frames in shown]
         photos: Any = [[before]]  # of which there is one, and nothing in it to paint
-        masks = [self.pipeline.prepare_masks(whole(mask)[None, None], photos)[0] for mask in opened]
+        masks = [self.pipeline.prepare_masks(whole(mask.to(studied))[None, None], photos)[0] for mask in opened]
         control = torch.stack([torch.cat(both) for both in zip(clips, masks, strict=True)])
         return Asked(control.to(self._device, self._dtype))
 
