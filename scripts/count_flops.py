@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from zero1toa.priors import wan_animate, wan_vace
 from zero1toa.priors.animatediff import AnimateDiff, Told
 from zero1toa.priors.base import DiffusionConfig
 from zero1toa.priors.echomimic import FaceLocator
@@ -25,7 +26,6 @@ from zero1toa.priors.portrait import Conditions, predict
 from zero1toa.priors.pose_guider import PoseGuider, PoseGuiderShape
 from zero1toa.priors.reference import look_at_references, study
 from zero1toa.priors.unets import UNetShape, build_denoiser, build_reference_net
-from zero1toa.priors.wan import SHIFT
 from zero1toa.priors.windows import blend, windows
 
 STRENGTH = 0.6  # of the trainer
@@ -119,8 +119,8 @@ def count_animatediff(frames: int, size: int) -> Parts:
 
 
 def count_wan(frames: int, size: int) -> Parts:
-    """Count Wan-Animate's transformer and autoencoder for a clip of 4 n + 1 frames, in TFLOP."""
-    from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
+    """Count the transformers of Wan and their autoencoder for a clip of 4 n + 1 frames, in TFLOP."""
+    from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel, WanVACETransformer3DModel
 
     whole = frames + (1 - frames) % 4
     latents, side = (whole - 1) // 4 + 1, size // 8
@@ -129,10 +129,18 @@ def count_wan(frames: int, size: int) -> Parts:
         torch.zeros(1, 36, latents + 1, side, side), torch.zeros(1), torch.zeros(1, 512, 4096), torch.zeros(1, 257, 1280),
         torch.zeros(1, 16, latents, side, side), torch.zeros(1, 3, whole, 512, 512),
     )  # fmt: skip
+    vace = WanVACETransformer3DModel(
+        num_attention_heads=12, ffn_dim=8960, num_layers=30, vace_layers=list(range(0, 30, 2)), vace_in_channels=96
+    )
+    repair = lambda: vace(
+        torch.zeros(1, 16, latents + 1, side, side), torch.zeros(1), torch.zeros(1, 512, 4096),
+        control_hidden_states=torch.zeros(1, 96, latents + 1, side, side),
+    )  # fmt: skip
     return {
         "wan-animate's transformer": counted(run)[1],
-        "wan-animate's encoder": counted(lambda: autoencoder.encode(torch.zeros(1, 3, whole, size, size)))[1],
-        "wan-animate's decoder": counted(lambda: autoencoder.decode(torch.zeros(1, 16, latents, side, side)))[1],
+        "wan-vace's transformer": counted(repair)[1],
+        "wan's encoder": counted(lambda: autoencoder.encode(torch.zeros(1, 3, whole, size, size)))[1],
+        "wan's decoder": counted(lambda: autoencoder.decode(torch.zeros(1, 16, latents, side, side)))[1],
     }
 
 
@@ -168,11 +176,22 @@ def list_updates(parts: Parts) -> list[tuple[str, float]]:
         cost += (taken - compared) * parts["animatediff's networks"]
         how = "as it is: sdedit" if share else "with an LCM LoRA: --diffusion-eta 1, no guidance"
         rows.append((f"animatediff {how}, {steps} steps; {taken} steps taken, {compared} compared", cost))
-    taken = len(flow_schedule(20, STRENGTH, shift=SHIFT))
-    # The render, the strokes, and the empty past.
-    pictures = 3 * parts["wan-animate's encoder"] + parts["wan-animate's decoder"]
+    rows += list_wan_updates(parts, usual)
+    return rows
+
+
+def list_wan_updates(parts: Parts, usual: DiffusionConfig) -> list[tuple[str, float]]:
+    """Put updates by the models of Wan together."""
+    taken = len(flow_schedule(20, STRENGTH, shift=wan_animate.SHIFT))
+    # The render, the strokes, and the empty past; or the draft, what stays of it, and grey.
+    pictures = 3 * parts["wan's encoder"] + parts["wan's decoder"]
     cost = pictures + taken * parts["wan-animate's transformer"]
-    rows.append((f"wan-animate as it is: 20 steps, no guidance; {taken} steps taken, 17 frames", cost))
+    rows = [(f"wan-animate as it is: 20 steps, no guidance; {taken} steps taken, 17 frames", cost)]
+    for steps in (15, 8):
+        taken = len(flow_schedule(steps, STRENGTH, shift=wan_vace.SHIFT))
+        compared = len(range(0, round(usual.guided * taken), usual.compare_every))
+        cost = pictures + (taken + compared) * parts["wan-vace's transformer"]
+        rows.append((f"wan-vace, {steps} steps, guidance on half; {taken} steps taken, {compared} compared, 17 frames", cost))
     return rows
 
 

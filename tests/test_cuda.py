@@ -165,6 +165,6 @@ def test_sixteen_bits_say_nearly_what_thirty_two_do(precision, tmp_path, monkeyp
     for kind in ("float32", precision):
         model = AniPortrait(DiffusionConfig(precision=kind, pose_norm="running"), GPU)
         with torch.no_grad():
-            conditions = model.conditions([Shot(frames, points)], model.study(frames[0]))
+            conditions = model.conditions([Shot(frames, points, torch.zeros_like(frames[..., 0]))], model.study(frames[0]))
             said.append(model.velocity(torch.ones(3, 1, 4, 8, 8, device=GPU), 499, 0.9, conditions, compare=False)[0])
     assert float((said[0] - said[1]).norm() / said[0].norm()) < 0.05

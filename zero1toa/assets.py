@@ -90,6 +90,7 @@ TAESD = (
     Asset("madebyollin/taesd", "diffusion_pytorch_model.safetensors", 9_790_000),
 )
 _BASE, _WAN = "stable-diffusion-v1-5/stable-diffusion-v1-5", "Wan-AI/Wan2.2-Animate-14B-Diffusers"
+_VACE = "Wan-AI/Wan2.1-VACE-1.3B-diffusers"
 TABLE = (
     Weights("projection"),
     Weights(
@@ -173,6 +174,24 @@ TABLE = (
         memory_gb=12.0,
         memory_note="with weights of 8 bits that wait in the computer's memory; 24 without waiting, 45 with 16 bits; computed "
         "from their number, not measured",
+    ),
+    Weights(
+        "wan-vace",
+        (
+            Asset(_VACE, "transformer/config.json", 662),
+            Asset(_VACE, "transformer/diffusion_pytorch_model.safetensors.index.json", 114_000, lists=7_150_000_000),
+            Asset(_VACE, "vae/config.json", 1_000),
+            Asset(_VACE, "vae/diffusion_pytorch_model.safetensors", 508_000_000),
+            Asset(_VACE, "text_encoder/config.json", 850),
+            Asset(_VACE, "text_encoder/model.safetensors.index.json", 22_500, lists=11_360_000_000),
+            Asset(_VACE, "tokenizer/tokenizer.json", 16_800_000),
+            Asset(_VACE, "tokenizer/tokenizer_config.json", 61_800),
+            Asset(_VACE, "tokenizer/special_tokens_map.json", 7_080),
+        ),
+        licence="Apache-2.0",
+        memory_gb=8.0,
+        memory_note="with weights of 8 bits that wait in the computer's memory; 10 without waiting, 12 with 16 bits; computed "
+        "from their number with room for the autoencoder, not measured",
     ),
 )
 

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from tests.priors.tiny_hub import write_aniportrait, write_echomimic
-from tests.priors.tiny_stock import write_animatediff, write_taesd, write_wan
+from tests.priors.tiny_stock import write_animatediff, write_taesd, write_wan_animate, write_wan_vace
 from zero1toa.priors.animatediff import AnimateDiff
 from zero1toa.priors.aniportrait import AniPortrait
 from zero1toa.priors.base import ClipRequest, DiffusionConfig
 from zero1toa.priors.echomimic import EchoMimic
-from zero1toa.priors.wan import WanAnimate
+from zero1toa.priors.wan_animate import WanAnimate
+from zero1toa.priors.wan_vace import WanVace
 from zero1toa.types import Camera, Reference, Surface
 
 
@@ -41,7 +42,8 @@ def tiny_cache(tmp_path_factory) -> Path:
         write_echomimic()
         write_taesd()
         write_animatediff()
-        write_wan()
+        write_wan_animate()
+        write_wan_vace()
     return folder
 
 
@@ -89,6 +91,14 @@ def wan_animate(tiny_cache) -> WanAnimate:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZERO1TOA_CACHE", str(tiny_cache))
         return WanAnimate(DiffusionConfig(), torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def wan_vace(tiny_cache) -> WanVace:
+    """Give the networks of Wan-VACE, loaded from their files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZERO1TOA_CACHE", str(tiny_cache))
+        return WanVace(DiffusionConfig(), torch.device("cpu"))
 
 
 @pytest.fixture

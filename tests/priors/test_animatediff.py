@@ -14,7 +14,7 @@ from zero1toa.assets import weights_path
 from zero1toa.priors.animatediff import ADAPTER, ADAPTER_FILE, BASE, CONTROL, MOTION, AnimateDiff
 from zero1toa.priors.base import DiffusionConfig
 from zero1toa.priors.conditioning import CONTROLNET_DOTS, CONTROLNET_STROKES, draw_landmarks
-from zero1toa.priors.diffusion import Shot
+from zero1toa.priors.diffusion import shot_of
 from zero1toa.priors.noise import denoise, linear_schedule
 from zero1toa.priors.unets import FrameGroupNorm
 from zero1toa.types import PriorError
@@ -28,7 +28,7 @@ def told(animatediff, request_of):
     """Conditions of a clip at 64 pixels."""
     request = request_of(3, size=64)
     with torch.no_grad():
-        return animatediff.conditions([Shot(request.frames, request.landmarks)], animatediff.study(request.frames[0]))
+        return animatediff.conditions([shot_of(request, (64, 64))], animatediff.study(request.frames[0]))
 
 
 def test_every_tensor_of_every_file_is_loaded_and_no_other(hub, animatediff):
@@ -88,7 +88,7 @@ def test_guidance_in_one_batch_is_two_passes(animatediff, told):
 
 def test_clips_in_one_batch_do_not_see_each_other(animatediff, request_of):
     requests = [request_of(3, size=64), replace(request_of(3, size=64), landmarks=request_of(3, size=64).landmarks + 9)]
-    shots, samples = [Shot(r.frames, r.landmarks) for r in requests], torch.randn(3, 2, 4, 8, 8)
+    shots, samples = [shot_of(r, (64, 64)) for r in requests], torch.randn(3, 2, 4, 8, 8)
     with torch.no_grad():
         studied = animatediff.study(requests[0].frames[0])
         ask = lambda own, x: animatediff.velocity(x, 500, 0.9, animatediff.conditions(own, studied), compare=True)[1]

@@ -18,7 +18,7 @@ from zero1toa.priors.tuning import tune
 from zero1toa.types import PriorError
 
 TINY = DiffusionConfig(size=64, steps=4)
-MODELS = ("aniportrait", "echomimic", "animatediff", "wan_animate")
+MODELS = ("aniportrait", "echomimic", "animatediff", "wan_animate", "wan_vace")
 
 
 @pytest.fixture(params=MODELS)
@@ -50,14 +50,17 @@ def test_strength_zero_keeps_the_render(model, request_of):
     assert torch.equal(DiffusionPrior(model, TINY).regenerate(request), request.frames)
 
 
-def test_photo_landmarks_and_guidance_all_have_a_say(model, request_of):
+def test_photo_pose_and_guidance_all_have_a_say(model, request_of):
     config = replace(TINY, guidance=3.0, guided=1.0)
     paint = lambda request, **settings: DiffusionPrior(model, replace(config, **settings)).regenerate(request)
     painted = paint(request_of())
     request = request_of()
     other = replace(request.reference, image=1 - request.reference.image)
     assert not torch.equal(painted, paint(replace(request_of(), reference=other)))
-    assert not torch.equal(painted, paint(replace(request_of(), landmarks=request.landmarks + 5)))
+    # What repairs is told the pose by the pixels that stay.
+    stays = torch.linspace(0, 1, 80).expand_as(request.alpha) if model.name == "wan-vace" else None
+    posed = replace(request, landmarks=request.landmarks + 5, kept=stays)
+    assert not torch.equal(painted, paint(replace(posed, generator=request_of().generator)))
     assert not torch.equal(painted, paint(request_of(), guided=0.0))
 
 

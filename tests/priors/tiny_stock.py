@@ -11,7 +11,7 @@ from torch import nn
 
 from tests.priors.tiny_hub import SHAPE, shaken
 from zero1toa.assets import weights_path
-from zero1toa.priors import animatediff, wan
+from zero1toa.priors import animatediff, wan_animate, wan_vace
 
 PATCHES, SEEN = 5, 16  # of the image encoders: 2 x 2 patches and one for all
 LATENTS = 4  # channels of Wan's autoencoder
@@ -102,12 +102,11 @@ def write_adapter(path: Path) -> None:
     save_file(tensors, path)
 
 
-def write_wan() -> None:
+def write_wan_animate() -> None:
     """Write everything that the prior wan-animate needs; transformer and text encoder in several files with an index."""
-    from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
-    from transformers import UMT5Config, UMT5EncoderModel
+    from diffusers import WanAnimateTransformer3DModel
 
-    folder = weights_path(wan.REPO)
+    folder = weights_path(wan_animate.REPO)
     transformer = WanAnimateTransformer3DModel(
         patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, in_channels=2 * LATENTS + 4,
         latent_channels=LATENTS, out_channels=LATENTS, text_dim=24, freq_dim=32, ffn_dim=32, num_layers=2, image_dim=SEEN,
@@ -116,12 +115,34 @@ def write_wan() -> None:
         inject_face_latents_blocks=2,
     )  # fmt: skip
     shaken(transformer).save_pretrained(folder / "transformer", max_shard_size="100KB")
+    write_image_encoder(folder / "image_encoder", projects=False)
+    write_wan_parts(folder)
+
+
+def write_wan_vace() -> None:
+    """Write everything that the prior wan-vace needs; transformer and text encoder in several files with an index."""
+    from diffusers import WanVACETransformer3DModel
+
+    folder = weights_path(wan_vace.REPO)
+    transformer = WanVACETransformer3DModel(
+        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, in_channels=LATENTS, out_channels=LATENTS,
+        text_dim=24, freq_dim=32, ffn_dim=32, num_layers=3, rope_max_seq_len=32, vace_layers=[0, 2],
+        vace_in_channels=2 * LATENTS + 64,
+    )  # fmt: skip
+    shaken(transformer).save_pretrained(folder / "transformer", max_shard_size="100KB")
+    write_wan_parts(folder)
+
+
+def write_wan_parts(folder: Path) -> None:
+    """Write the autoencoder, tokenizer and text encoder of a model of Wan."""
+    from diffusers import AutoencoderKLWan
+    from transformers import UMT5Config, UMT5EncoderModel
+
     autoencoder = AutoencoderKLWan(
         base_dim=4, z_dim=LATENTS, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True],
         latents_mean=[0.1] * LATENTS, latents_std=[1.5] * LATENTS,
     )  # fmt: skip
     autoencoder.save_pretrained(folder / "vae")
-    write_image_encoder(folder / "image_encoder", projects=False)
     write_word_tokenizer(folder / "tokenizer")
     text = UMT5Config(vocab_size=64, d_model=24, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
     UMT5EncoderModel(text).save_pretrained(folder / "text_encoder", max_shard_size="4KB")
@@ -132,7 +153,7 @@ def write_word_tokenizer(folder: Path) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = {"<pad>": 0, "</s>": 1, "<unk>": 2} | {letter: 3 + index for index, letter in enumerate(wan.PROMPT)}
+    vocabulary = {"<pad>": 0, "</s>": 1, "<unk>": 2} | {letter: 3 + index for index, letter in enumerate(wan_animate.PROMPT)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     tokenizer.post_processor = processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 1)])

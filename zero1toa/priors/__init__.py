@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from zero1toa.priors.base import DiffusionConfig, VideoPrior
 
 # From the best to the one that always works.
-NAMES = ("aniportrait", "wan-animate", "echomimic", "animatediff", "projection")
+NAMES = ("aniportrait", "wan-animate", "echomimic", "wan-vace", "animatediff", "projection")
 
 
 def load_prior(name: str, config: DiffusionConfig, device: torch.device) -> VideoPrior:
@@ -35,7 +35,7 @@ def load_prior(name: str, config: DiffusionConfig, device: torch.device) -> Vide
         case "wan-animate":
             require(name)
             from zero1toa.priors.diffusion import DiffusionPrior
-            from zero1toa.priors.wan import WanAnimate
+            from zero1toa.priors.wan_animate import WanAnimate
 
             return DiffusionPrior(WanAnimate(config, device), config)
         case "echomimic":
@@ -44,6 +44,13 @@ def load_prior(name: str, config: DiffusionConfig, device: torch.device) -> Vide
             from zero1toa.priors.echomimic import EchoMimic
 
             return DiffusionPrior(EchoMimic(config, device), config)
+        case "wan-vace":
+            require(name)
+            from zero1toa.priors.diffusion import DiffusionPrior
+            from zero1toa.priors.repair import MaskedRepair
+            from zero1toa.priors.wan_vace import WanVace
+
+            return MaskedRepair(DiffusionPrior(WanVace(config, device), config))
         case "animatediff":
             require(name)
             from zero1toa.priors.animatediff import AnimateDiff

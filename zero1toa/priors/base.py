@@ -20,6 +20,7 @@ class ClipRequest:
     `frames`, `alpha` and `depth` are the avatar's own renders over `background`; `landmarks` are MediaPipe's 478 on the
     mesh as each camera sees them (pixel x, pixel y, depth in metres), from which a prior makes the drawings that it was
     trained on; `vertices` is the posed mesh of each frame.
+    `kept` in [0, 1] says how much of each pixel must stay as it is; None is nothing.
     `strength` in [0, 1] says how far the prior may move away from the render: 0 keeps it, 1 starts from noise.
     """
 
@@ -33,6 +34,7 @@ class ClipRequest:
     background: Float[Tensor, "3"]
     strength: float
     generator: torch.Generator
+    kept: Float[Tensor, "T H W"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class DiffusionConfig:
     channels_last: bool = field(default=False, metadata={"help": "lay kernels out channels last: quicker on some GPUs"})
     compile: bool = field(default=False, metadata={"help": "compile repeated blocks: minutes first, then quicker steps"})
     storage: str = field(
-        default="auto", metadata={"help": "wan-animate's weights: full (16 bits), float8, offload, or auto by free memory"}
+        default="auto", metadata={"help": "weights of wan-animate and wan-vace: full (16 bits), float8, offload, or auto"}
     )
     pose_norm: str = field(default="batch", metadata={"help": "statistics of AniPortrait's pose network: batch or running"})
     size: int = field(default=512, metadata={"help": "width of the pictures the model sees, pixels", "range": (64, 1024)})

@@ -25,10 +25,22 @@ STARTS = ("sdedit", "invert", "invert_fp")
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """A clip at the size the model works at: pictures in [0, 1], and landmarks in their pixels with a depth in metres."""
+    """A clip at the size the model works at: pictures in [0, 1], and landmarks in their pixels with a depth in metres.
+
+    `kept` in [0, 1] says how much of each pixel will stay as it is, whatever the model paints there.
+    """
 
     frames: Float[Tensor, "T H W 3"]
     landmarks: Float[Tensor, "T 478 3"]
+    kept: Float[Tensor, "T H W"]
+
+
+def shot_of(request: ClipRequest, size: tuple[int, int]) -> Shot:
+    """Bring a request to a height and width."""
+    rows, columns = request.frames.shape[1:3]
+    scale = request.landmarks.new_tensor([size[1] / columns, size[0] / rows, 1.0])
+    kept = torch.zeros_like(request.alpha) if request.kept is None else request.kept
+    return Shot(resized(request.frames, *size), request.landmarks * scale, resized(kept[..., None], *size)[..., 0])
 
 
 class Conditions(Protocol):
@@ -112,8 +124,7 @@ class DiffusionPrior:
         frames, rows, columns = first.frames.shape[:3]
         size = working_size(rows, columns, self._config.size)
         studied = self._study(first, size)
-        scale = first.landmarks.new_tensor([size[1] / columns, size[0] / rows, 1.0])
-        shots = [Shot(resized(request.frames, *size), request.landmarks * scale) for request in requests]
+        shots = [shot_of(request, size) for request in requests]
         exact = self._config.start != "sdedit"
         clean = torch.stack([model.encode(shot.frames, studied, exact=exact) for shot in shots], 1)
         conditions = model.conditions(shots, studied)

@@ -63,13 +63,20 @@ def face_crops(
 def keep_background(painted: Float[Tensor, "T H W 3"], request: ClipRequest) -> Float[Tensor, "T H W 3"]:
     """Take a prior's pictures where the avatar is and a little around it, and the flat background of the render elsewhere.
 
-    What a model paints into the void would have to be explained by splats in the air.
+    What a model paints into the void would have to be explained by splats in the air. What the request keeps is kept.
     """
+    near = near_avatar(request)
+    if request.kept is not None:
+        near = near * (1 - request.kept)
+    return torch.lerp(request.frames, painted, near[..., None])
+
+
+def near_avatar(request: ClipRequest) -> Float[Tensor, "T H W"]:
+    """Give 1 where the avatar is and a little around it, and 0 in the void, with a soft edge."""
     margin = max(1, round(request.frames.shape[2] * MARGIN))
     near = max_pool2d(request.alpha[:, None], 2 * margin + 1, 1, margin)
     soft = interpolate(near, scale_factor=0.25, mode="area", recompute_scale_factor=True)
-    near = interpolate(soft, request.frames.shape[1:3], mode="bilinear", align_corners=False)[:, 0, ..., None]
-    return torch.lerp(request.frames, painted, near)
+    return interpolate(soft, request.frames.shape[1:3], mode="bilinear", align_corners=False)[:, 0]
 
 
 class LatentSpace:

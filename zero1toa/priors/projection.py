@@ -33,10 +33,13 @@ class ProjectionPrior:
 
     def regenerate(self, request: ClipRequest) -> Float[Tensor, "T H W 3"]:
         """Give each frame as the photo's warp where it is known and as the render elsewhere."""
-        surface, there = self._surface(request.reference), request.frames.device
-        request = on_device(request, torch.device("cpu"))
-        warped, trust = project_photo(surface, request)
-        return torch.lerp(request.frames, warped, (trust * request.strength)[..., None]).to(there)
+        warped, trust = self.project(request)
+        return torch.lerp(request.frames, warped, (trust * request.strength)[..., None])
+
+    def project(self, request: ClipRequest) -> tuple[Float[Tensor, "T H W 3"], Float[Tensor, "T H W"]]:
+        """Do as `project_photo` does, wherever the request is."""
+        warped, trust = project_photo(self._surface(request.reference), on_device(request, torch.device("cpu")))
+        return warped.to(request.frames), trust.to(request.frames)
 
     def _surface(self, reference: Reference) -> PhotoSurface:
         """Study a reference once, however many clips it serves."""

@@ -31,12 +31,14 @@ def tune(network: nn.Module, config: DiffusionConfig) -> None:
     """
     from diffusers.models.attention import FeedForward
     from diffusers.models.resnet import ResnetBlock2D
-    from diffusers.models.transformers.transformer_wan_animate import WanTransformerBlock
+    from diffusers.models.transformers import transformer_wan, transformer_wan_animate, transformer_wan_vace
     from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 
     if config.channels_last:
         network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]: torch's own overloads lack it
     if config.compile:
+        of_wan = (transformer_wan.WanTransformerBlock, transformer_wan_animate.WanTransformerBlock)
+        blocks = (ResnetBlock2D, FeedForward, AnimateDiffTransformer3D, *of_wan, transformer_wan_vace.WanVACETransformerBlock)
         for module in network.modules():
-            if isinstance(module, (ResnetBlock2D, FeedForward, AnimateDiffTransformer3D, WanTransformerBlock)):
+            if isinstance(module, blocks):
                 module.compile()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, relu
 
-log = logging.getLogger(__name__)
+from zero1toa.symgen.perceptual import Lpips, Perceptual
 
-Perceptual = Callable[[Tensor, Tensor], Tensor]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ def l1(a: Float[Tensor, "B H W C"], b: Float[Tensor, "B H W C"]) -> Float[Tensor
     return (a - b).abs().mean()
 
 
-def dssim(a: Float[Tensor, "B H W 3"], b: Float[Tensor, "B H W 3"]) -> Float[Tensor, ""]:
-    """Give (1 - SSIM) / 2 of pictures in [0, 1], in [0, 1] (Wang et al. 2004).
+def dssim(a: Float[Tensor, "B H W 3"], b: Float[Tensor, "B H W 3"], _marks: Sequence[Hashable] = (), /) -> Float[Tensor, ""]:
+    """Give (1 - SSIM) / 2 of pictures in [0, 1], in [0, 1] (Wang et al. 2004); nothing of it is worth keeping.
 
     As in the authors' own program, pictures are first averaged down to about 256 pixels a side. Windows are 8x8 boxes, every
     4 pixels, as in the universal quality index that SSIM grew from (Wang and Bovik 2002). Forward and backward on one
@@ -58,8 +58,10 @@ def dssim(a: Float[Tensor, "B H W 3"], b: Float[Tensor, "B H W 3"]) -> Float[Ten
     return (1 - (luminance * structure).mean()) / 2
 
 
-def load_perceptual(kind: str, device: torch.device) -> Perceptual:
+def load_perceptual(kind: str, device: torch.device, *, memory_mb: float = 0.0) -> Perceptual:
     """Give the perceptual difference of pictures "B H W 3" in [0, 1], and say in the log which it is.
+
+    `memory_mb` is what it may keep of targets that have been seen (see `zero1toa.symgen.perceptual`).
 
     The paper uses LPIPS (Zhang et al. 2018). It needs the package `lpips` and the VGG16 weights in torch's cache, and on a
     CPU it would take several times as long as all the rest of an iteration; "auto" takes it on a GPU that has both.
@@ -68,18 +70,18 @@ def load_perceptual(kind: str, device: torch.device) -> Perceptual:
         case "dssim":
             chosen = None
         case "lpips":
-            chosen = _load_lpips(device)
+            chosen = _load_lpips(device, memory_mb)
             if chosen is None:
                 log.warning("LPIPS needs the package lpips and torchvision's VGG16 weights in torch's cache; using D-SSIM")
         case "auto":
-            chosen = _load_lpips(device) if device.type == "cuda" else None
+            chosen = _load_lpips(device, memory_mb) if device.type == "cuda" else None
         case _:
             raise ValueError(f"unknown perceptual loss {kind!r}: choose auto, lpips or dssim")
     log.info("perceptual loss: %s", "LPIPS (VGG16)" if chosen else "D-SSIM, 8x8 windows")
     return chosen or dssim
 
 
-def _load_lpips(device: torch.device) -> Perceptual | None:
+def _load_lpips(device: torch.device, memory_mb: float) -> Perceptual | None:
     """Load LPIPS if that is possible without the network."""
     if not list(Path(torch.hub.get_dir(), "checkpoints").glob("vgg16-*.pth")):
         return None
@@ -87,8 +89,7 @@ def _load_lpips(device: torch.device) -> Perceptual | None:
         import lpips  # pyright: ignore[reportMissingImports]: optional
     except ImportError:
         return None
-    network = lpips.LPIPS(net="vgg", verbose=False).to(device).eval().requires_grad_(False)
-    return lambda a, b: network(a.movedim(-1, 1), b.movedim(-1, 1), normalize=True).mean()
+    return Lpips(lpips.LPIPS(net="vgg", verbose=False).to(device).eval().requires_grad_(False), memory_mb=memory_mb)
 
 
 def position_loss(centre: Float[Tensor, "N 3"], reach: Float[Tensor, "N"], threshold: float = 1.0) -> Float[Tensor, ""]:

@@ -26,11 +26,12 @@ CHUNK = 4
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture to learn from. `alpha` is known only for the photo."""
+    """One picture to learn from; no other has its `mark`. `alpha` is known only for the photo."""
 
     camera: Camera
     vertices: Float[Tensor, "1 V 3"]
     picture: Float[Tensor, "H W 3"]
+    mark: tuple[float, ...]
     alpha: Float[Tensor, "H W"] | None = None
 
 
@@ -70,7 +71,7 @@ class Scene:
             picture, alpha = _shrink(matted, camera).split([3, 1], -1)
             # Blended after shrinking: edges are then mixed with the background exactly as splats are.
             picture = picture * alpha + self.background * (1 - alpha)
-            self._photos[scale] = Frame(camera, vertices, picture, alpha[..., 0])
+            self._photos[scale] = Frame(camera, vertices, picture, (scale,), alpha[..., 0])
         return self._photos[scale]
 
     def frame(self, dataset: ClipDataset, clip: int, index: int, scale: float) -> Frame:
@@ -79,7 +80,7 @@ class Scene:
         vertices = self.vertices(clip)
         camera = resize(cameras[index : index + 1], scale)
         picture = _shrink(dataset.read(clip, index).to(self.background), camera)
-        return Frame(camera, vertices[index : index + 1], picture)
+        return Frame(camera, vertices[index : index + 1], picture, (scale, clip, dataset.updated[clip], index))
 
     def vertices(self, clip: int) -> Float[Tensor, "T V 3"]:
         """Give the posed mesh of every frame of a clip; made once, as neither the person nor the clip changes."""

@@ -24,7 +24,8 @@ from zero1toa.symgen.clock import Clock
 from zero1toa.symgen.curriculum import Curriculum, CurriculumConfig
 from zero1toa.symgen.dataset import ClipDataset
 from zero1toa.symgen.events import Event
-from zero1toa.symgen.losses import LossConfig, Perceptual, l1, load_perceptual, position_loss, scale_loss
+from zero1toa.symgen.losses import LossConfig, l1, load_perceptual, position_loss, scale_loss
+from zero1toa.symgen.perceptual import Perceptual
 from zero1toa.symgen.scene import Frame, Scene, to_bytes
 from zero1toa.types import Camera, Motion, Portrait, PriorError, on_device
 
@@ -63,6 +64,8 @@ class TrainerConfig:
     lr_color: float = field(default=2.5e-3, metadata={"help": "learning rate of colours"})
     seed: int = field(default=0, metadata={"help": "seed of everything random"})
     memory_mb: float = field(default=512.0, metadata={"help": "memory for frames; the rest goes to disk"})
+    # Eight pictures of 512 pixels, the photo among them, which every fourth step looks at.
+    features_mb: float = field(default=1024.0, metadata={"help": "memory for what LPIPS saw in pictures", "range": (0.0, 1e5)})
     checkpoint_s: float = field(default=60.0, metadata={"help": "seconds between checkpoints"})
     preview_s: float = field(default=2.0, metadata={"help": "seconds between previews"})
     report_s: float = field(default=0.5, metadata={"help": "seconds between reports"})
@@ -72,7 +75,7 @@ class TrainerConfig:
 # teeth behind closed lips, whose gradients are ten thousand times smaller, move as fast as lips do and turn teal.
 EPS = {"centre": 1e-7, "quaternion": 3e-8, "log_scale": 3e-8, "opacity_logit": 1e-9, "color": 1e-7}
 # Settings that change what is told and kept, not what is learned; a run may be resumed with others.
-OUTWARD = ("memory_mb", "checkpoint_s", "preview_s", "report_s")
+OUTWARD = ("memory_mb", "features_mb", "checkpoint_s", "preview_s", "report_s")
 
 
 def train(
@@ -151,7 +154,7 @@ class Run:
             avatar.head, on_device(portrait, device), on_device(curriculum, device), size=config.size,
             background=config.background,
         )  # fmt: skip
-        self.perceptual: Perceptual = load_perceptual(config.losses.kind, avatar.centre.device)
+        self.perceptual: Perceptual = load_perceptual(config.losses.kind, avatar.centre.device, memory_mb=config.features_mb)
         self.settings = _settings(config, avatar, portrait, prior, motions)
         metres = self.scene.metres_per_half_image()
         groups = [{"params": [value], "name": name, "eps": EPS[name]} for name, value in avatar.named_parameters()]
@@ -282,7 +285,7 @@ class Run:
         target = torch.stack([frame.picture for frame in frames])
         losses = {
             "l1": weights.l1 * l1(render.color, target),
-            "perceptual": weights.perceptual * self.perceptual(render.color, target),
+            "perceptual": weights.perceptual * self.perceptual(render.color, target, [frame.mark for frame in frames]),
             "position": weights.position * position_loss(avatar.centre, avatar.reach, weights.position_threshold),
             "scale": weights.scale * scale_loss(avatar.log_scale, weights.scale_threshold),
         }
