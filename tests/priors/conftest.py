@@ -61,44 +61,41 @@ def own_copy(tiny_cache, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("ZERO1TOA_CACHE", str(tmp_path / "cache"))
 
 
+def _loaded(model, cache, config):
+    """Load a model's networks from the files in a cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZERO1TOA_CACHE", str(cache))
+        return model(config, torch.device("cpu"))
+
+
 @pytest.fixture(scope="session")
 def aniportrait(tiny_cache) -> AniPortrait:
     """Give the networks, loaded from those files."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZERO1TOA_CACHE", str(tiny_cache))
-        return AniPortrait(DiffusionConfig(pose_norm="running"), torch.device("cpu"))
+    return _loaded(AniPortrait, tiny_cache, DiffusionConfig(pose_norm="running"))
 
 
 @pytest.fixture(scope="session")
 def echomimic(tiny_cache) -> EchoMimic:
     """Give the networks of EchoMimic, loaded from their files."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZERO1TOA_CACHE", str(tiny_cache))
-        return EchoMimic(DiffusionConfig(), torch.device("cpu"))
+    return _loaded(EchoMimic, tiny_cache, DiffusionConfig())
 
 
 @pytest.fixture(scope="session")
 def animatediff(tiny_cache) -> AnimateDiff:
     """Give the networks of AnimateDiff, loaded from their files."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZERO1TOA_CACHE", str(tiny_cache))
-        return AnimateDiff(DiffusionConfig(), torch.device("cpu"))
+    return _loaded(AnimateDiff, tiny_cache, DiffusionConfig())
 
 
 @pytest.fixture(scope="session")
 def wan_animate(tiny_cache) -> WanAnimate:
     """Give the networks of Wan-Animate, loaded from their files."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZERO1TOA_CACHE", str(tiny_cache))
-        return WanAnimate(DiffusionConfig(), torch.device("cpu"))
+    return _loaded(WanAnimate, tiny_cache, DiffusionConfig())
 
 
 @pytest.fixture(scope="session")
 def wan_vace(tiny_cache) -> WanVace:
     """Give the networks of Wan-VACE, loaded from their files."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZERO1TOA_CACHE", str(tiny_cache))
-        return WanVace(DiffusionConfig(), torch.device("cpu"))
+    return _loaded(WanVace, tiny_cache, DiffusionConfig())
 
 
 @pytest.fixture

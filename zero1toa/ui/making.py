@@ -102,9 +102,10 @@ class Making:
             faces = faces_figure(small, [one.box for one in found], face, scale=scale)
             asked = "Click the face you mean."
         yield faces + message("Looking at the photo…", detail=[asked]), face, None
-        config = PortraitConfig(face=face, margin=margin)
+        usual = next(iter(self.presets.values()))
+        config = replace(usual.portrait, face=face, margin=margin)
         try:
-            portrait = read_portrait(Path(photo), replace(next(iter(self.presets.values())), portrait=config))
+            portrait = read_portrait(Path(photo), replace(usual, portrait=config))
         except InputError as error:
             yield faces + message(sentence(str(error))), face, None
             return
@@ -136,9 +137,9 @@ class Making:
         session: Session | None,
     ) -> Iterator[Screen]:  # fmt: skip
         """Make an avatar while the page watches."""
-        session = session if session is not None and session.alive else Session.open()
-        wanted = PortraitConfig(face=int(face), margin=margin)
-        config = replace(self._config(preset, seed), portrait=wanted) if self._whole(preset) else self._config(preset, seed)
+        session = Session.of(session)
+        config = self._config(preset, seed)
+        config = replace(config, portrait=replace(config.portrait, face=int(face), margin=margin))
         known = prepared is not None and prepared.photo == photo and prepared.config == config.portrait
         order = Order(prepared.portrait if known and prepared is not None else photo, config)
         session.start()
@@ -162,7 +163,8 @@ class Making:
     ) -> Iterator[tuple[str, str, str]]:
         """Make an avatar of the person in a photo: a rigged glb, its splats as ply, and the avatar's folder as zip.
 
-        `i_have_consent` says that you may use the photo: it shows you, or the person agreed. Nothing is kept.
+        `i_have_consent` says that you may use the photo: it shows you, or the person agreed. Nothing is
+        kept but the three files, for four hours at most, so that you can fetch them.
         """
         problem = (
             NO_PHOTO if photo is None else "" if i_have_consent else "Say that you may use this photo: i_have_consent=True."
@@ -218,10 +220,6 @@ class Making:
             against=beside_photo(done.viewer()),
             **idle,
         )
-
-    def _whole(self, preset: str) -> bool:
-        """Whether a preset leaves the photo's preparation to the visitor."""
-        return self._config(preset, 0).portrait == PortraitConfig()
 
     def _config(self, preset: str, seed: float) -> Config:
         if preset not in self.presets:

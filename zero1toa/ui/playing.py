@@ -51,7 +51,7 @@ class Playing:
         """Turn a video or a motion file into a motion for the stage: (motion, status, session)."""
         if file is None:
             return gr.skip(), "", gr.skip()
-        session = session if session is not None and session.alive else Session.open()
+        session = Session.of(session)
         path = Path(file)
         try:
             motion = read_motion(path) if path.suffix.lower() == ".json" else track_clip(path, load_head())
@@ -76,7 +76,7 @@ class Playing:
         rows = [*([shown] if shown else []), *(one for one in self._all(session) if one.name in names)]
         if not rows:
             raise gr.Error("Choose an avatar first.", print_exception=False)
-        session = session if session is not None and session.alive else Session.open()
+        session = Session.of(session)
         try:
             picture = contact_sheet([(one.name, one.viewer()) for one in rows], size=GRID_SIZE)
             path = session.file("grid.png")

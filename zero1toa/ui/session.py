@@ -69,6 +69,11 @@ class Session:
         _opened.add(folder)
         return cls(folder)
 
+    @classmethod
+    def of(cls, session: Session | None) -> Session:
+        """Give the visitor's session, or a new one to who has none any more."""
+        return session if session is not None and session.alive else cls.open()
+
     @property
     def alive(self) -> bool:
         """Whether the visitor is still there and has not deleted everything."""

@@ -157,7 +157,7 @@ def _ready(shown: Shown | None, session: Session | None) -> tuple[Session, Viewe
     """Give a folder to write into and the avatar on the stage; raises InputError when there is none any more."""
     if shown is None:
         raise InputError("there is no avatar yet: create one, or click one of the gallery")
-    session = session if session is not None and session.alive else Session.open()
+    session = Session.of(session)
     if not shown.source.exists():
         raise InputError("this avatar was deleted because the page was idle for hours: create it again")
     return session, shown.viewer()
