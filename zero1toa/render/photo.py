@@ -54,6 +54,7 @@ class PhotoSurface:
         self.matte = _eroded(reference.alpha)
         folds = torch.tensor([PARTS.index(part) for part in ("eyelids", "lips", "mouth", "teeth", "tongue", "eyes")])
         self.tolerance = torch.where(torch.isin(self.parts, folds), SEEN_WITHIN_FOLDS, SEEN_WITHIN)
+        self.vertex_part = _vertex_parts(self.faces, self.parts, len(reference.vertices))
         self.scalp = self.parts == PARTS.index("scalp")
         self.hidden = torch.isin(self.parts, torch.tensor([PARTS.index(part) for part in ("teeth", "tongue", "mouth")]))
         self.unlike_skin = self._pixels_unlike_skin()
@@ -184,19 +185,18 @@ class PhotoSurface:
     def _fill_vertices(self) -> Float[Tensor, "V 3"]:
         """Colour every vertex: known ones as seen, the others smoothly from their neighbours along the surface."""
         count = len(self.reference.vertices)
-        color, weight = torch.zeros(count, 3), torch.zeros(count)
-        unit = torch.eye(3)
-        for corner in range(3):
-            bary = unit[corner].expand(len(self.faces), 3)
-            seen, how = self._seen(self.faces, bary, self.tolerance)
-            mirror, mirror_how = self._seen(self.reference.surface.mirror[self.faces], bary, self.tolerance)
-            better = torch.where((how >= 0.3)[:, None], seen, mirror)
-            color[self.faces[:, corner]] = better
-            weight[self.faces[:, corner]] = torch.where(how >= 0.3, how, mirror_how * MIRRORED)
+        # Where parts meet, the strictest decides.
+        tolerance = torch.full((count,), SEEN_WITHIN)
+        tolerance.scatter_reduce_(0, self.faces.flatten(), self.tolerance.repeat_interleave(3), "amin")
+        itself, own_weight = torch.arange(count)[:, None].expand(-1, 3), torch.tensor([1.0, 0.0, 0.0]).expand(count, 3)
+        seen, how = self._seen(itself, own_weight, tolerance)
+        mirror, mirror_how = self._seen(self.reference.surface.mirror[itself], own_weight, tolerance)
+        color = torch.where((how >= 0.3)[:, None], seen, mirror)
+        weight = torch.where(how >= 0.3, how, mirror_how * MIRRORED)
         default, inside = self._defaults(color, weight)
         # What hides under a raised lid is skin like that around the eye: lashes and their shadow must not spread over it.
         weight = torch.where(inside | self._of_part("eyelids"), 0.0, weight)
-        return _diffuse(color, weight, default, inside, self.faces, self.parts)
+        return _diffuse(color, weight, default, inside, self.faces, self.vertex_part)
 
     def _of_part(self, part: str) -> Bool[Tensor, "V"]:
         """Mark the vertices of a part's triangles."""
@@ -207,8 +207,7 @@ class PhotoSurface:
     def _defaults(self, color: Tensor, weight: Tensor) -> tuple[Float[Tensor, "V 3"], Bool[Tensor, "V"]]:
         """Give each vertex the typical colour of its part, and mark those inside the mouth, where no colour spreads."""
         known = weight > 0.5
-        vertex_part = torch.zeros(len(color), dtype=torch.long)
-        vertex_part[self.faces.flatten()] = self.parts.repeat_interleave(3)
+        vertex_part = self.vertex_part
         skin = _median(color[known & (vertex_part == PARTS.index("skin"))], (0.7, 0.55, 0.47))
         hair = _median(self.reference.image[self.hair > 0.9], skin.tolist())
         # Half of what sets this skin's tint apart is the light's, and falls on teeth as well.
@@ -225,6 +224,12 @@ class PhotoSurface:
         inside = torch.isin(vertex_part, torch.tensor([PARTS.index(part) for part in ("teeth", "tongue", "mouth")]))
         default[inside] *= (1.15 - depth[inside, None] / 0.09).clamp(0.3, 1.0)
         return default, inside
+
+
+def _vertex_parts(faces: Int[Tensor, "F 3"], parts: Int[Tensor, "F"], count: int) -> Int[Tensor, "V"]:
+    """Give the part of every vertex; where parts meet, the last of them in `PARTS`, in whatever order threads come by."""
+    vertex_part = torch.zeros(count, dtype=torch.long)
+    return vertex_part.scatter_reduce(0, faces.flatten(), parts.long().repeat_interleave(3), "amax", include_self=False)
 
 
 def _more_like(
@@ -276,7 +281,7 @@ def _median(colors: Float[Tensor, "P 3"], otherwise: tuple[float, ...] | list[fl
 
 
 def _diffuse(
-    color: Tensor, weight: Tensor, default: Tensor, inside: Tensor, faces: Tensor, parts: Tensor
+    color: Tensor, weight: Tensor, default: Tensor, inside: Tensor, faces: Tensor, vertex_part: Tensor
 ) -> Float[Tensor, "V 3"]:
     """Fill colours in along mesh edges: known ones stay, others become the mean of their neighbours.
 
@@ -288,8 +293,6 @@ def _diffuse(
 
     count = len(color)
     ends = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).numpy()
-    vertex_part = torch.zeros(count, dtype=torch.long)
-    vertex_part[faces.flatten()] = parts.repeat_interleave(3)
     label = vertex_part.numpy()
     strength = np.where(label[ends[:, 0]] == label[ends[:, 1]], 1.0, 0.01)
     graph = coo_matrix((strength, (ends[:, 0], ends[:, 1])), shape=(count, count)).tocsr()
