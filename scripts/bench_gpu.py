@@ -161,7 +161,7 @@ def synthetic_request(frames: int, size: int) -> ClipRequest:
     surface = Surface(nothing, torch.zeros(1, 2), nothing, nothing[:, 0], nothing[:, 0])
     cameras = Camera(torch.eye(4).expand(frames, 4, 4), torch.eye(3).expand(frames, 3, 3), size, size)
     reference = Reference(
-        torch.rand(size, size, 3), torch.ones(size, size), cameras[:1], torch.zeros(1, 3), torch.zeros(1, 3), surface
+        torch.rand(size, size, 3), torch.ones(size, size), cameras[:1], torch.zeros(1, 3), torch.zeros(1, 3), surface, points[0]
     )
     cover = torch.ones(frames, size, size)
     request = ClipRequest(

@@ -11,6 +11,7 @@ import torch
 from zero1toa.avatar.seed import SeedConfig, seed_avatar
 from zero1toa.geometry.camera import orbit_camera, project
 from zero1toa.head import load_head
+from zero1toa.head.reference import make_reference
 from zero1toa.priors.base import ClipRequest
 from zero1toa.priors.projection import ProjectionPrior
 from zero1toa.render import rasterize
@@ -49,10 +50,9 @@ def head():
 
 @pytest.fixture(scope="module")
 def reference(head) -> Reference:
-    vertices = head.vertices(head.neutral_identity(), head.rest_state())[0]
-    camera = camera_at(0.0)
-    image, alpha = paint(head, vertices, camera)
-    return Reference(image, alpha, camera, vertices, vertices, head.surface)
+    identity, state, camera = head.neutral_identity(), head.rest_state(), camera_at(0.0)
+    image, alpha = paint(head, head.vertices(identity, state)[0], camera)
+    return make_reference(image, alpha, camera, head, identity, state)
 
 
 def request(reference: Reference, frames: torch.Tensor, camera: Camera, strength: float = 1.0) -> ClipRequest:

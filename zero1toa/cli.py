@@ -108,7 +108,11 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     crew = batch.add_mutually_exclusive_group()
     crew.add_argument("--workers", type=int, default=1, metavar="N", help="so many portraits at once (1)")
     crew.add_argument("--ray", metavar="ADDRESS", help="work on a Ray cluster: its address, auto, or local for this machine")
-    for made in (create, reenact, batch):
+    compare = command("compare", run_compare, "make avatars by each method of the comparison of the paper, and score them")
+    compare.add_argument("subjects", nargs="+", metavar="SUBJECT", help="a clip of somebody, or person:SEED, somebody drawn")
+    compare.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="gets tables, sheets, videos, avatars")
+    compare.add_argument("--method", action="append", default=[], metavar="NAME", help="only some methods, `full` among them")
+    for made in (create, reenact, batch, compare):
         _add_config_flags(made, words)
 
     render = command("render", run_render, "draw a saved avatar from any side, with any face")
@@ -325,6 +329,32 @@ def run_batch(options: argparse.Namespace) -> int:
         page = options.output / "report.html"
         reporter.say("report", f"{summary(record)}; see {page}", file=str(page), counts=record["counts"])
     return exit_status(outcomes, stopped=STOPPED)
+
+
+def run_compare(options: argparse.Namespace) -> int:
+    """Make avatars by several methods and score them; what is there already is not made again."""
+    from zero1toa.evaluation.ablation import Outcome, as_markdown, compare, mean_scores, methods_named, write_results
+    from zero1toa.evaluation.subjects import load_subjects
+    from zero1toa.head import load_head
+
+    config = make_config(options)
+    methods = methods_named(options.method)
+    subjects = load_subjects(options.subjects, load_head(config.head))
+    outcomes: list[Outcome] = []
+    with _output_folder(options.output, options.output), reporting(machine=options.json) as reporter:
+        for told in compare(subjects, methods, config, options.output):
+            if not isinstance(told, Outcome):
+                reporter.event(told)
+                continue
+            outcomes.append(told)
+            scores = ", ".join(f"{name} {value:.2f}" for name, value in told.scores.items())
+            reporter.say(
+                "scored", f"{told.subject.name}, {told.method.title}: {scores}", method=told.method.name, **told.scores
+            )
+        write_results(options.output, outcomes)
+        text = f"the comparison is in {options.output}\n{as_markdown(mean_scores(outcomes))}"
+        reporter.say("saved", text, folder=str(options.output))
+    return 0
 
 
 # ----------------------------------------------------------------------------------- what is done with avatars

@@ -17,15 +17,17 @@ from zero1toa.avatar.seed import seed_avatar
 from zero1toa.config import Config
 from zero1toa.head import load_head
 from zero1toa.head.base import HeadModel
+from zero1toa.head.reference import portrait_reference
 from zero1toa.media import read_image, read_video
 from zero1toa.portrait.prepare import prepare_portrait
 from zero1toa.portrait.track import track
 from zero1toa.priors import choose_prior, load_prior
 from zero1toa.render import rasterize
 from zero1toa.render.photo import PhotoSurface
+from zero1toa.symgen.distill import Distillation
 from zero1toa.symgen.events import Event
-from zero1toa.symgen.trainer import train
-from zero1toa.types import Camera, HeadState, InputError, Motion, Portrait, Reference, Render
+from zero1toa.symgen.trainer import Run, train
+from zero1toa.types import Camera, HeadState, InputError, Motion, Portrait, Render
 
 Photo = Path | UInt8[np.ndarray, "H W 3"] | UInt8[np.ndarray, "H W 4"]
 
@@ -61,8 +63,9 @@ def create_avatar(
     away = device.type != "cpu"
     trained = avatar.on(accelerator.device) if away else avatar
     training = train(
-        trained, portrait, prior, config.trainer, accelerator=accelerator, folder=folder, resume=resume, motions=motions
-    )
+        trained, portrait, prior, config.trainer, accelerator=accelerator, folder=folder, resume=resume, motions=motions,
+        kind=Distillation if config.trainer.distill else Run,
+    )  # fmt: skip
     # Closing our iterator closes that of the training, which then keeps what it has.
     with contextlib.closing(training):
         for told in training:
@@ -90,14 +93,9 @@ def settle_prior(config: Config) -> tuple[Config, str]:
 
 def first_avatar(portrait: Portrait, head: HeadModel, config: Config) -> Avatar:
     """Lay the splats that training starts from."""
-    reference = Reference(
-        portrait.image, portrait.alpha, portrait.camera,
-        head.vertices(portrait.identity, portrait.state)[0],
-        head.vertices(portrait.identity, head.rest_state())[0],
-        head.surface,
-    )  # fmt: skip
     generator = torch.Generator().manual_seed(config.trainer.seed)
-    return seed_avatar(PhotoSurface(reference), head, portrait.identity, portrait.state, config.seed, generator)
+    photo = PhotoSurface(portrait_reference(portrait, head))
+    return seed_avatar(photo, head, portrait.identity, portrait.state, config.seed, generator)
 
 
 @torch.no_grad()

@@ -194,7 +194,10 @@ class Render:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The photo as a video prior sees it: pixels, coverage, and the mesh that was fitted to them."""
+    """The photo as a video prior sees it: pixels, coverage, and the mesh that was fitted to them.
+
+    `landmarks` are MediaPipe's 478 on that mesh (pixel x, pixel y, depth in metres).
+    """
 
     image: Float[Tensor, "H W 3"]
     alpha: Float[Tensor, "H W"]
@@ -202,6 +205,7 @@ class Reference:
     vertices: Float[Tensor, "V 3"]
     rest_vertices: Float[Tensor, "V 3"]
     surface: Surface
+    landmarks: Float[Tensor, "478 3"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,9 @@ import torch
 
 from tests.priors.tiny_hub import write_aniportrait, write_echomimic
 from tests.priors.tiny_stock import write_animatediff, write_taesd, write_wan_animate, write_wan_vace
+from tests.test_photo import camera_at, paint
+from zero1toa.head import load_head
+from zero1toa.head.reference import make_reference
 from zero1toa.priors.animatediff import AnimateDiff
 from zero1toa.priors.aniportrait import AniPortrait
 from zero1toa.priors.base import ClipRequest, DiffusionConfig
@@ -106,8 +109,8 @@ def request_of():
     surface = Surface(nothing, torch.zeros(1, 2), nothing, torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long))
     camera = Camera(torch.eye(4)[None], torch.eye(3)[None], 80, 80)
     photo = torch.rand(80, 80, 3, generator=chance)
-    reference = Reference(photo, torch.ones(80, 80), camera, torch.zeros(1, 3), torch.zeros(1, 3), surface)
     face = torch.cat([20 + 40 * torch.rand(478, 2, generator=chance), torch.ones(478, 1)], 1)
+    reference = Reference(photo, torch.ones(80, 80), camera, torch.zeros(1, 3), torch.zeros(1, 3), surface, face)
 
     def make(frames: int = 3, *, size: int = 80, strength: float = 0.6, seed: int = 0) -> ClipRequest:
         drift = torch.arange(frames)[:, None, None] * torch.tensor([1.0, 0.0, 0.0])
@@ -120,3 +123,22 @@ def request_of():
         )  # fmt: skip
 
     return make
+
+
+@pytest.fixture(scope="session")
+def drafts() -> ClipRequest:
+    """Give grey renders of a head that was photographed from ahead, seen from ahead and from far to the side."""
+    head = load_head()
+    identity, state, camera = head.neutral_identity(), head.rest_state(), camera_at(0.0)
+    vertices = head.vertices(identity, state)[0]
+    image, alpha = paint(head, vertices, camera)
+    reference = make_reference(image, alpha, camera, head, identity, state)
+    cameras = [camera_at(0.0), camera_at(70.0)]
+    outlines = torch.stack([paint(head, vertices, camera)[1] for camera in cameras])
+    frames = torch.lerp(torch.full((3,), 0.9), torch.full((3,), 0.2), outlines[..., None])
+    views, pixels = torch.cat([c.viewmats for c in cameras]), torch.cat([c.intrinsics for c in cameras])
+    return ClipRequest(
+        frames=frames, alpha=outlines, depth=torch.full_like(outlines, 9.0), landmarks=torch.zeros(2, 478, 3),
+        cameras=Camera(views, pixels, 160, 160), vertices=vertices[None].expand(2, -1, -1), reference=reference,
+        background=torch.full((3,), 0.9), strength=0.6, generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip

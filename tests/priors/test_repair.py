@@ -2,37 +2,15 @@
 
 from dataclasses import replace
 
-import pytest
 import torch
 
-from tests.test_photo import camera_at, paint
-from zero1toa.head import load_head
-from zero1toa.priors.base import ClipRequest, DiffusionConfig
+from zero1toa.priors.base import DiffusionConfig
 from zero1toa.priors.diffusion import DiffusionPrior
 from zero1toa.priors.pictures import near_avatar
 from zero1toa.priors.projection import ProjectionPrior
 from zero1toa.priors.repair import MaskedRepair, kept_share
-from zero1toa.types import Camera, Reference
 
 TINY = DiffusionConfig(size=64, steps=3)
-
-
-@pytest.fixture(scope="module")
-def drafts() -> ClipRequest:
-    """Give grey renders of a head that was photographed from ahead, seen from ahead and from far to the side."""
-    head = load_head()
-    vertices = head.vertices(head.neutral_identity(), head.rest_state())[0]
-    image, alpha = paint(head, vertices, camera_at(0.0))
-    reference = Reference(image, alpha, camera_at(0.0), vertices, vertices, head.surface)
-    cameras = [camera_at(0.0), camera_at(70.0)]
-    outlines = torch.stack([paint(head, vertices, camera)[1] for camera in cameras])
-    frames = torch.lerp(torch.full((3,), 0.9), torch.full((3,), 0.2), outlines[..., None])
-    views, pixels = torch.cat([c.viewmats for c in cameras]), torch.cat([c.intrinsics for c in cameras])
-    return ClipRequest(
-        frames=frames, alpha=outlines, depth=torch.full_like(outlines, 9.0), landmarks=torch.zeros(2, 478, 3),
-        cameras=Camera(views, pixels, 160, 160), vertices=vertices[None].expand(2, -1, -1), reference=reference,
-        background=torch.full((3,), 0.9), strength=0.6, generator=torch.Generator().manual_seed(0),
-    )  # fmt: skip
 
 
 def test_trust_decides_softly():

@@ -87,6 +87,15 @@ def regenerate_all(prior: VideoPrior, requests: Sequence[ClipRequest]) -> list[F
     return [prior.regenerate(request) for request in requests]
 
 
+@runtime_checkable
+class Critic(Protocol):
+    """A prior that can say in one step what it would rather see, as score distillation asks."""
+
+    def predict_clean(self, request: ClipRequest) -> Float[Tensor, "T H W 3"]:
+        """Noise the clip to the level `strength` of the whole and give, by one pass of the network, the clean clip."""
+        ...
+
+
 class VideoPrior(Protocol):
     """A model of how portrait videos look. `name` says which and, where there are settings, with which."""
 

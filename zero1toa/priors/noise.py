@@ -55,6 +55,13 @@ def linear_schedule(steps: int) -> Schedule:
     return _trailing_schedule(steps)
 
 
+def alphas_kept() -> Float[Tensor, "1000"]:
+    """Give the share of the picture's variance that is left at each timestep of `zero_snr_schedule`."""
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
+    return DDIMScheduler(**LINEAR_BETAS, rescale_betas_zero_snr=True).alphas_cumprod
+
+
 def flow_schedule(steps: int, sigma: float, *, shift: float) -> Schedule:
     """Give the schedule of a flow-matching model from the noise share `sigma` down, at most `steps` levels.
 

@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 from zero1toa.avatar.rigged import Avatar
 from zero1toa.geometry.camera import center, orbit_about, project, resize
 from zero1toa.head.base import HeadModel
+from zero1toa.head.reference import portrait_reference
 from zero1toa.priors.base import ClipRequest
 from zero1toa.render import rasterize
 from zero1toa.symgen.curriculum import Curriculum, middle_of_head, pick
@@ -98,12 +99,22 @@ class Scene:
         return self._resized(pick(made.cameras, self.curriculum.order(made, unrolled)), 1.0)
 
     @torch.no_grad()
-    def request(self, avatar: Avatar, clip: int, unrolled: int, *, strength: float, generator: torch.Generator) -> ClipRequest:
-        """Render a clip as the avatar shows it now and ask for it again (SymGEN, step 1)."""
-        order = self.curriculum.order(self.curriculum.clips[clip], unrolled).to(self.background.device)
+    def request(
+        self,
+        avatar: Avatar,
+        clip: int,
+        unrolled: int,
+        *,
+        strength: float,
+        generator: torch.Generator,
+        frames: slice = slice(None),
+    ) -> ClipRequest:
+        """Render a clip, or some of its frames, as the avatar shows it now and ask for it again (SymGEN, step 1)."""
+        order = self.curriculum.order(self.curriculum.clips[clip], unrolled).to(self.background.device)[frames]
+        first = int(order.min())
         cameras, vertices = self.cameras(clip, unrolled), self.vertices(clip)
         # While a path unrolls most of its frames are the same; each pose is drawn once.
-        poses = slice(0, int(order.max()) + 1)
+        poses, order = slice(first, int(order.max()) + 1), order - first
         render = self._render(avatar, vertices[poses], cameras[poses], still=self.curriculum.clips[clip].stage == "side")
         seen = project(self.head.landmarks(vertices[poses]), cameras[poses])
         return ClipRequest(
@@ -111,8 +122,8 @@ class Scene:
             alpha=render.alpha[order],
             depth=render.depth[order],
             landmarks=seen[order],
-            cameras=cameras,
-            vertices=vertices,
+            cameras=cameras[frames],
+            vertices=vertices[frames],
             reference=self.reference(),
             background=self.background,
             strength=strength,
@@ -122,10 +133,7 @@ class Scene:
     def reference(self) -> Reference:
         """Give the photo as a prior sees it, always the same one: what a prior finds out about it, it keeps."""
         if not self._references:
-            p, rest = self.portrait, self.head.rest_state()
-            resting = self.head.vertices(p.identity, rest)[0]
-            seen = Reference(p.image, p.alpha, p.camera, self.photo(1.0).vertices[0], resting, self.head.surface)
-            self._references.append(seen)
+            self._references.append(portrait_reference(self.portrait, self.head))
         return self._references[0]
 
     @torch.no_grad()

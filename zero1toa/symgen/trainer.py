@@ -51,6 +51,7 @@ class TrainerConfig:
     batch: int = field(default=1, metadata={"help": "pictures per step and process", "range": (1, 16)})
     # Ours: the photo is the one picture that is true, so every fourth step looks at it; 0 is the paper.
     photo_share: float = field(default=0.25, metadata={"help": "share of steps on the photo itself", "range": (0.0, 1.0)})
+    distill: bool = field(default=False, metadata={"help": "score distillation instead of a data set, to compare with"})
     strength: float = field(default=0.6, metadata={"help": "how far the prior may move from the render", "range": (0.0, 1.0)})
     clips_per_update: int = field(
         default=1, metadata={"help": "clips that the prior redraws at once, as much more rarely", "range": (1, 16)}
@@ -88,15 +89,16 @@ def train(
     folder: Path | None = None,
     resume: bool = False,
     motions: Sequence[Motion] = (),
+    kind: type[Run] | None = None,
 ) -> Generator[Event, None, None]:
     """Train `avatar` in place and tell how it goes; the last event carries it.
 
     Close the iterator to stop: the avatar stays as it is then. With a `folder`, checkpoints are kept there, one more is
     written when the iterator is closed, and `resume` goes on from the last to the very result an uninterrupted run has
-    had (on one kind of device).
+    had (on one kind of device). Another `kind` of run takes its pictures from elsewhere than a data set.
     Raises InputError if the folder belongs to another run, PriorError if the prior gives unusable frames.
     """
-    run = Run(avatar, portrait, prior, config, accelerator, motions)
+    run = (kind or Run)(avatar, portrait, prior, config, accelerator, motions)
     state, schedule = run.state, run.scene.curriculum
     kept = folder if accelerator.is_main_process else None
     if folder is not None and resume and (checkpoint := latest_checkpoint(folder)) is not None:
@@ -283,9 +285,8 @@ class Run:
         )
         render = rasterize(posed, camera, background=self.scene.background)
         target = torch.stack([frame.picture for frame in frames])
-        losses = {
-            "l1": weights.l1 * l1(render.color, target),
-            "perceptual": weights.perceptual * self.perceptual(render.color, target, [frame.mark for frame in frames]),
+        losses = self._difference(render.color, target, frames)
+        losses |= {
             "position": weights.position * position_loss(avatar.centre, avatar.reach, weights.position_threshold),
             "scale": weights.scale * scale_loss(avatar.log_scale, weights.scale_threshold),
         }
@@ -294,6 +295,14 @@ class Run:
             alpha = torch.stack([frames[i].alpha for i in matted])  # pyright: ignore[reportArgumentType]
             losses["alpha"] = weights.alpha * (render.alpha[matted] - alpha).abs().mean()
         return losses
+
+    def _difference(self, color: Tensor, target: Tensor, frames: list[Frame]) -> dict[str, Tensor]:
+        """Compare renders with the pictures of frames."""
+        weights = self.config.losses
+        return {
+            "l1": weights.l1 * l1(color, target),
+            "perceptual": weights.perceptual * self.perceptual(color, target, [frame.mark for frame in frames]),
+        }
 
     def save(self, folder: Path) -> Path:
         """Write a checkpoint."""

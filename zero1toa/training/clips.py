@@ -16,6 +16,7 @@ from torch import Tensor
 
 from zero1toa.geometry.camera import project, resize
 from zero1toa.head.linear import LinearHead
+from zero1toa.head.reference import make_reference
 from zero1toa.priors.base import ClipRequest
 from zero1toa.priors.projection import project_photo
 from zero1toa.render.photo import PhotoSurface
@@ -28,7 +29,6 @@ from zero1toa.training.misfit import Fit, misfit
 from zero1toa.training.picture import Picture, develop, exposure_gain, take_picture
 from zero1toa.training.recipe import Person, draw_person
 from zero1toa.training.seen import seen_in_photo
-from zero1toa.types import Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +102,13 @@ def make_example(seed: int, head: LinearHead, config: ClipConfig | None = None) 
     draft = render_draft(avatar, request.vertices, request.cameras, frames, background, draw_spoiling(rng), rng)
     request = replace(request, frames=draft.color, alpha=draft.alpha, depth=draft.depth)
     warp, confidence = project_photo(surface, request)
-    seen_at = project(head.landmarks(request.reference.vertices[None]), request.reference.camera)[0]
     example = ClipExample(
         seed=seed, kind=take.kind, scrambled=False, frames=frames, alpha=shot.alpha, parts=shot.parts, hidden=shot.hidden,
-        photo=photo, matte=matte, photo_landmarks=seen_at, landmarks=request.landmarks, warp=warp, confidence=confidence,
+        photo=photo, matte=matte, photo_landmarks=request.reference.landmarks,
+        landmarks=request.landmarks, warp=warp, confidence=confidence,
         render=draft.color, render_alpha=draft.alpha, background=background, expression=take.states.expression,
     )  # fmt: skip
-    return _scrambled(example, rng) if rng.random() < config.scrambled else example
+    return scrambled(example, rng) if rng.random() < config.scrambled else example
 
 
 def _misfit_amount(rng: np.random.Generator) -> float:
@@ -187,9 +187,7 @@ def _request(
 ) -> tuple[ClipRequest, PhotoSurface]:
     """Ask for the clip as the loop would, with the fitted head; what the avatar shows is still missing."""
     vertices = lambda state: head.vertices(fit.identity, state)
-    reference = Reference(
-        foreground, matte, fit.photo_camera, vertices(fit.photo_state)[0], vertices(head.rest_state())[0], head.surface
-    )
+    reference = make_reference(foreground, matte, fit.photo_camera, head, fit.identity, fit.photo_state)
     cameras = resize(take.cameras(fit.photo_camera), config.size / config.photo_size)
     posed = vertices(fit.states)
     blank = torch.zeros(config.frames, config.size, config.size)
@@ -201,7 +199,7 @@ def _request(
     return request, PhotoSurface(reference)
 
 
-def _scrambled(example: ClipExample, rng: np.random.Generator) -> ClipExample:
+def scrambled(example: ClipExample, rng: np.random.Generator) -> ClipExample:
     """Map all colours of an example alike, so that copying is right and remembering what skin looks like is not."""
     scramble = draw_scramble(rng)
     mapped = {}

@@ -1,0 +1,28 @@
+"""Bring what a request knows into the form in which the embedded prior's network was trained to see it."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zero1toa.priors.conditioning import draw_landmarks
+from zero1toa.priors.pictures import resized
+
+
+def pictures_first(pictures: Float[Tensor, "T H W C"]) -> Float[Tensor, "T C H W"]:
+    """Put channels before rows and columns."""
+    return pictures.movedim(-1, -3)
+
+
+def photo_input(
+    photo: Float[Tensor, "P P 3"], matte: Float[Tensor, "P P"], landmarks: Float[Tensor, "478 3"], size: int
+) -> Float[Tensor, "7 S S"]:
+    """Give the photo as the network sees it: colours times matte, matte, and the fitted mesh's landmarks drawn.
+
+    `landmarks` are in the photo's pixels.
+    """
+    cut = torch.cat([photo * matte[..., None], matte[..., None]], -1)
+    scale = landmarks.new_tensor([size / photo.shape[1], size / photo.shape[0], 1.0])
+    drawn = draw_landmarks((landmarks * scale)[None], size, size)
+    return pictures_first(torch.cat([resized(cut[None], size, size), drawn], -1))[0]

@@ -1,0 +1,166 @@
+"""The prior that ships with the program: a small video diffusion model that copies what the photo knows and invents the rest.
+
+It works on pictures of 256 pixels, and what it decides there (where to take colours from, how to shade them) is then applied
+to the request's own pixels, so that what is copied stays as sharp as the photo.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from zero1toa.priors.base import ClipRequest, DiffusionConfig
+from zero1toa.priors.conditioning import draw_landmarks
+from zero1toa.priors.diffusion import STARTS
+from zero1toa.priors.embedded.conditions import photo_input, pictures_first
+from zero1toa.priors.embedded.model import Conditions, CopyUNet, compose
+from zero1toa.priors.noise import (
+    TRAIN_STEPS,
+    Schedule,
+    add_noise,
+    alphas_kept,
+    denoise,
+    invert,
+    invert_by_fixed_point,
+    zero_snr_schedule,
+)
+from zero1toa.priors.pictures import keep_background, load_pretrained, resized
+from zero1toa.priors.projection import ProjectionPrior
+from zero1toa.priors.repair import kept_share
+from zero1toa.priors.tuning import precision, tune
+from zero1toa.priors.windows import blend, windows
+from zero1toa.types import PriorError, Reference
+
+WEIGHTS = Path(str(files("zero1toa.priors.embedded"))) / "weights"
+SIZE = 256
+STEPS = 4
+# Frames that were learnt from at once, and how many of them windows of longer clips share.
+WINDOW, OVERLAP = 8, 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """A clip as the network sees it, and its sources in their own pixels."""
+
+    conditions: Conditions
+    warp: Float[Tensor, "T 3 H W"]
+    render: Float[Tensor, "T 3 H W"]
+    trust: Float[Tensor, "T H W"]
+
+
+class EmbeddedPrior:
+    """Regenerate clips by the embedded network. Raises PriorError for settings that mean nothing or damaged weights."""
+
+    def __init__(self, config: DiffusionConfig, device: torch.device, *, weights: Path = WEIGHTS) -> None:
+        if config.start not in STARTS:
+            raise PriorError(f"--diffusion-start {config.start} is unknown: use one of {', '.join(STARTS)}")
+        self._config, self._device, self._dtype = config, device, precision(config, device)
+        self._net = cast("CopyUNet", load_pretrained(CopyUNet, weights, device, self._dtype))
+        tune(self._net, config)
+        self._steps, self._guidance = config.steps or STEPS, config.guidance or 1.0
+        self._projection = ProjectionPrior()
+        self._studied: tuple[Reference, Tensor, tuple[Tensor, ...]] | None = None
+        self.name = f"embedded ({self._steps} steps, guidance {self._guidance:g}, {config.start})"
+
+    @torch.no_grad()
+    def regenerate(self, request: ClipRequest) -> Float[Tensor, "T H W 3"]:
+        """Give the clip as the network composes it from photo and render, over the render's background."""
+        schedule = zero_snr_schedule(self._steps).last(request.strength)
+        return self._painted(request, schedule) if len(schedule) else request.frames
+
+    @torch.no_grad()
+    def predict_clean(self, request: ClipRequest) -> Float[Tensor, "T H W 3"]:
+        """Noise the clip to the level `strength` of the whole and give, by one pass of the network, the clean clip."""
+        timestep = max(1, round(request.strength * (TRAIN_STEPS - 1)))
+        angle = math.acos(math.sqrt(float(alphas_kept()[timestep])))
+        return self._painted(request, Schedule((timestep,), (angle, 0.0)))
+
+    def _painted(self, request: ClipRequest, schedule: Schedule) -> Float[Tensor, "T H W 3"]:
+        """Denoise a clip along a schedule and bring it to the request's own pixels."""
+        sight = self._look(request)
+        clean = sight.conditions.render[0] * 2 - 1
+        velocity = _Painter(self, sight, schedule)
+        match self._config.start:
+            case "invert":
+                noisy = invert(velocity, clean, schedule)
+            case "invert_fp":
+                noisy = invert_by_fixed_point(velocity, clean, schedule, passes=self._config.passes)
+            case _:
+                noisy = add_noise(clean, schedule, request.generator)
+        painted = denoise(velocity, noisy, schedule, eta=self._config.eta, generator=request.generator)
+        large = velocity.enlarged(painted).to(request.frames).movedim(1, -1).clamp(0, 1)
+        known = kept_share(sight.trust)[..., None]
+        return keep_background(torch.lerp(large, sight.warp.movedim(1, -1).to(large), known), request)
+
+    def recipe(self, sample: Float[Tensor, "T 3 S S"], timestep: float, angle: float, conditions: Conditions) -> Tensor:
+        """Say how to compose the clean pictures of a noisy sample, window by window."""
+        assert self._studied is not None
+        studied = self._studied[2]
+        level = lambda value: torch.tensor([value], device=self._device, dtype=self._dtype)
+
+        def see(part_of_sample: Tensor, part: slice) -> Tensor:
+            seen = part_of_sample[None, :, :3].to(self._dtype)
+            recipe = self._net(seen, level(timestep), level(angle), conditions.of(part), studied)
+            return recipe.float()
+
+        # Windows are blended in what the network says, which has more channels than the sample.
+        wide = torch.cat([sample, sample.new_zeros(len(sample), 10, *sample.shape[2:])], 1)
+        config = self._config
+        overlap = OVERLAP if config.overlap is None else config.overlap
+        return blend(see, wide, windows(len(sample), config.window or WINDOW, overlap))
+
+    def _look(self, request: ClipRequest) -> _Sight:
+        """Gather what the network is told of a clip."""
+        warp, trust = self._projection.project(request)
+        rows, columns = request.frames.shape[1:3]
+        small = lambda pictures: pictures_first(resized(pictures, SIZE, SIZE))[None]
+        scale = request.landmarks.new_tensor([SIZE / columns, SIZE / rows, 1.0])
+        conditions = Conditions(
+            warp=small(warp),
+            confidence=small(trust[..., None]),
+            render=small(request.frames),
+            coverage=small(request.alpha[..., None]),
+            landmarks=pictures_first(draw_landmarks(request.landmarks * scale, SIZE, SIZE))[None],
+            photo=self._study(request),
+            told=torch.ones(1, 4),
+        )
+        return _Sight(conditions.to(self._device, self._dtype), pictures_first(warp), pictures_first(request.frames), trust)
+
+    def _study(self, request: ClipRequest) -> Tensor:
+        """Look at a photo once, however many clips it serves."""
+        reference = request.reference
+        if self._studied is None or self._studied[0] is not reference:
+            photo = photo_input(reference.image, reference.alpha, reference.landmarks, SIZE)[None]
+            photo = photo.to(self._device, self._dtype)
+            self._studied = reference, photo, self._net.study(photo)
+        return self._studied[1]
+
+
+class _Painter:
+    """Make the network a velocity of the sample (see `zero1toa.priors.noise`), and remember its last recipe."""
+
+    def __init__(self, prior: EmbeddedPrior, sight: _Sight, schedule: Schedule) -> None:
+        self._prior, self._sight, self._schedule = prior, sight, schedule
+
+    def __call__(self, sample: Tensor, timestep: float, step: int) -> Tensor:
+        angle = self._schedule.angles[step]
+        self._recipe = self._prior.recipe(sample, timestep, angle, self._sight.conditions)
+        self._noisy = (math.cos(angle) * sample + 1) / 2
+        told = self._sight.conditions
+        clean = compose(self._recipe, told.warp[0].float(), told.render[0].float(), self._noisy) * 2 - 1
+        return (math.cos(angle) * sample - clean) / math.sin(angle)
+
+    def enlarged(self, painted: Float[Tensor, "T 3 S S"]) -> Float[Tensor, "T 3 H W"]:
+        """Give the painted pictures in [0, 1] in the request's pixels, by its last recipe."""
+        rows, columns = self._sight.warp.shape[-2:]
+        noisy = interpolate(self._noisy, (rows, columns), mode="bilinear")
+        to = lambda pictures: pictures.to(self._recipe)
+        return compose(self._recipe, to(self._sight.warp), to(self._sight.render), noisy)

@@ -1,0 +1,244 @@
+"""Train the embedded prior: `python -m zero1toa.training.train DATA -o RUN`, or the same under `accelerate launch`.
+
+DATA is a folder of examples (`zero1toa.training.dataset`), into which more may be written meanwhile. The run is kept in RUN
+and goes on from its last checkpoint whenever the command is given again. Validation prints how well one step from pure noise
+does on unseen synthetic people and, given some (`zero1toa.training.real`), on real clips, beside the photo's warp alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from zero1toa.priors.embedded.model import Conditions, CopyUNet, Recipe, compose
+from zero1toa.priors.noise import alphas_kept
+from zero1toa.training.batches import Batch, batch_of, conditions_of, crop, draw_frames, stack, vary, withhold
+from zero1toa.training.dataset import example_files, load_example
+from zero1toa.training.scores import Scores, mean_scores, score
+
+# Clips, frames and pixels a side of a step, and the share of such steps. Most look closely at what is hard; the last is how
+# the prior is used.
+SHAPES = ((2, 4, 128, 0.5), (1, 8, 128, 0.28), (1, 4, 256, 0.14), (1, 8, 256, 0.08))
+# Share of steps at pure noise, where every denoising starts and all has to come from the conditions.
+FROM_NOISE = 0.5
+# What is copied need not be painted.
+RESIDUAL_PENALTY = 0.02
+# Steps in which the learning rate rises to its own, and seconds between checkpoints.
+WARM_UP, KEEP_S = 100, 300
+CHECKPOINT, WEIGHTS = "checkpoint.pt", "weights"
+
+
+class Batches(IterableDataset):
+    """Batches without end; every one draws its examples from what the folder holds by then."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder, self.seed = folder, seed
+
+    def __iter__(self) -> Iterator[Batch]:
+        rng = np.random.default_rng((self.seed, time.time_ns()))
+        torch.set_num_threads(1)
+        while True:
+            files = example_files(self.folder)
+            for _ in range(100):
+                clips, frames, size, _ = SHAPES[rng.choice(len(SHAPES), p=[shape[-1] for shape in SHAPES])]
+                drawn = [files[k] for k in rng.choice(len(files), clips, replace=False)]
+                examples = [vary(draw_frames(load_example(file), frames, rng), rng) for file in drawn]
+                yield stack([crop(batch_of(example, withhold(rng)), size, rng) for example in examples])
+
+
+def loss_of(model: CopyUNet, batch: Batch, kept: Float[Tensor, "1000"], chance: torch.Generator) -> Tensor:
+    """Give the loss of a batch at random noise levels: the squared error of the clean picture.
+
+    That of v is this over sigma², which counts most where little noise is left and the network is least needed.
+    """
+    clean, told = batch.clean, batch.conditions
+    timestep = torch.randint(0, 1000, (len(clean),), generator=chance)
+    timestep = torch.where(torch.rand(len(clean), generator=chance) < FROM_NOISE, 999, timestep)
+    angle = torch.acos(kept[timestep].sqrt()).to(clean)
+    wide = angle[:, None, None, None, None]
+    noise = torch.randn(clean.shape, generator=chance).to(clean)
+    sample = wide.cos() * clean + wide.sin() * noise
+    recipe = model(sample, timestep.to(clean), angle, told)
+    painted = composed(recipe, told, sample, wide)
+    error = (batch.weights * (painted - clean) ** 2).mean() / batch.weights.mean()
+    return error + RESIDUAL_PENALTY * recipe[:, -3:].pow(2).mean()
+
+
+def composed(recipe: Recipe, told: Conditions, sample: Tensor, angle: Tensor) -> Float[Tensor, "B T 3 H W"]:
+    """Compose the clean frames in [-1, 1] of a noisy sample."""
+    flat = lambda pictures: pictures.flatten(0, 1)
+    noisy = (angle.cos() * sample + 1) / 2
+    return (compose(recipe, flat(told.warp), flat(told.render), flat(noisy)) * 2 - 1).unflatten(0, sample.shape[:2])
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """How long and how fast to learn, and what to judge by."""
+
+    steps: int = 100_000
+    minutes: float = math.inf
+    rate: float = 4e-4
+    every: int = 500
+    seed: int = 0
+    validation: Path | None = None
+    real: Path | None = None
+    network: Mapping[str, Any] = field(default_factory=dict)  # what differs from `CopyUNet`'s own sizes
+
+
+def train(data: Path, run: Path, config: TrainingConfig) -> None:
+    """Train until the steps have been taken or the minutes are over; see the module's docstring."""
+    accelerator = Accelerator()
+    torch.manual_seed(config.seed)
+    run.mkdir(parents=True, exist_ok=True)
+    learner = Learner.begin(run, config, accelerator)
+    kept, chance = alphas_kept(), torch.Generator().manual_seed(config.seed + learner.done)
+    began = kept_at = time.monotonic()
+    recent: list[float] = []
+    for batch in DataLoader(Batches(data, config.seed), batch_size=None, num_workers=1, prefetch_factor=4):
+        recent.append(learner.step(batch.to(accelerator.device), kept, chance))
+        elapsed = time.monotonic() - began
+        over = learner.done >= config.steps or elapsed > 60 * config.minutes
+        if accelerator.is_main_process:
+            if learner.done % 50 == 0:
+                mean, recent = sum(recent) / len(recent), []
+                _tell(run, step=learner.done, loss=round(mean, 5), seconds=round(elapsed), clips=len(example_files(data)))
+            if over or learner.done % config.every == 0:
+                _tell(run, step=learner.done, **learner.validate(config))
+            if over or time.monotonic() - kept_at > KEEP_S:
+                learner.keep(run)
+                kept_at = time.monotonic()
+        if over:
+            break
+
+
+@dataclass(slots=True)
+class Learner:
+    """The network, its running average, its optimizer, and how many steps they have taken."""
+
+    model: CopyUNet
+    average: EMAModel
+    optimizer: torch.optim.Optimizer
+    accelerator: Accelerator
+    rate: float
+    done: int = 0
+
+    @classmethod
+    def begin(cls, run: Path, config: TrainingConfig, accelerator: Accelerator) -> Learner:
+        """Begin anew, or where the run's checkpoint is."""
+        model = CopyUNet(**config.network).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]: torch's own overloads lack it
+        average = EMAModel(model.parameters(), decay=0.999, use_ema_warmup=True, power=0.75)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01)
+        done = 0
+        if (run / CHECKPOINT).exists():
+            saved = torch.load(run / CHECKPOINT, weights_only=True)
+            model.load_state_dict(saved["model"])
+            average.load_state_dict(saved["average"])
+            optimizer.load_state_dict(saved["optimizer"])
+            done = saved["step"]
+        model, optimizer = accelerator.prepare(model, optimizer)
+        average.to(accelerator.device)
+        return cls(model, average, optimizer, accelerator, config.rate, done)
+
+    def step(self, batch: Batch, kept: Float[Tensor, "1000"], chance: torch.Generator) -> float:
+        """Take one step; gives the loss."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * min(1.0, (self.done + 1) / WARM_UP)
+        loss = loss_of(self.model, batch, kept, chance)
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.average.step(self.model.parameters())
+        self.done += 1
+        return loss.item()
+
+    @contextmanager
+    def averaged(self) -> Iterator[CopyUNet]:
+        """Lend the network with the running average of its weights."""
+        self.average.store(self.model.parameters())
+        self.average.copy_to(self.model.parameters())
+        yield self.accelerator.unwrap_model(self.model)
+        self.average.restore(self.model.parameters())
+
+    def validate(self, config: TrainingConfig) -> dict[str, dict[str, float]]:
+        """Score the averaged network on both kinds of clips it has not seen."""
+        folders = {"synthetic": config.validation, "real": config.real}
+        with self.averaged() as model:
+            return {name: score_all(model, folder) for name, folder in folders.items() if folder is not None}
+
+    def keep(self, run: Path) -> None:
+        """Write a checkpoint aside and move it to its place; and the averaged network, as the prior loads it."""
+        state = {
+            "model": self.accelerator.unwrap_model(self.model).state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.done,
+        }
+        torch.save(state, run / f"{CHECKPOINT}.aside")
+        (run / f"{CHECKPOINT}.aside").replace(run / CHECKPOINT)
+        with self.averaged() as model:
+            copy.deepcopy(model).half().save_pretrained(run / WEIGHTS)
+
+
+@torch.no_grad()
+def score_all(model: CopyUNet, folder: Path) -> dict[str, float]:
+    """Score one step from pure noise on every example of a folder, beside what `projection` makes of it."""
+    rows: list[Scores] = []
+    for file in example_files(folder):
+        example = load_example(file)
+        told = conditions_of(example)
+        noise = torch.randn(told.warp.shape, generator=torch.Generator().manual_seed(example.seed))
+        recipe = model(noise, torch.tensor([999.0]), torch.tensor([math.pi / 2]), told)
+        nothing = torch.full_like(told.warp[0], 0.5)
+        painted = compose(recipe, told.warp[0], told.render[0], nothing).movedim(1, -1).clamp(0, 1)
+        rows.append(score(painted, example))
+    return {name: round(value, 2) for name, value in mean_scores(rows).items()}
+
+
+def _tell(run: Path, **values) -> None:
+    """Write a line to the run's log and to the terminal."""
+    line = json.dumps(values) + "\n"
+    with (run / "log.jsonl").open("a") as log:
+        log.write(line)
+    sys.stdout.write(line)
+    sys.stdout.flush()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m zero1toa.training.train", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("data", type=Path, help="folder of examples to learn from")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--validation", type=Path, help="folder of examples of unseen people")
+    parser.add_argument("--real", type=Path, help="folder of real clips as examples, only to judge by")
+    parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many minutes")
+    parser.add_argument("--rate", type=float, default=4e-4, help="learning rate")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--every", type=int, default=500, help="steps between validations")
+    asked = parser.parse_args(arguments)
+    config = TrainingConfig(
+        asked.steps, asked.minutes, asked.rate, asked.every, asked.seed, validation=asked.validation, real=asked.real
+    )
+    train(asked.data, asked.output, config)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
