@@ -18,6 +18,7 @@ from zero1toa.evaluation.contact_sheet import contact_sheet
 from zero1toa.export.package import load_avatar
 from zero1toa.export.views import Viewer
 from zero1toa.media import write_image
+from zero1toa.provenance import Provenance
 from zero1toa.types import InputError
 
 
@@ -45,7 +46,8 @@ def main() -> int:
                 print(f"error: {error}", file=sys.stderr)
         if not rows:
             return 2
-        write_image(options.output, contact_sheet(rows, size=options.size))
+        made = Provenance(settings=f"avatars below each other: {len(rows)}")
+        write_image(options.output, contact_sheet(rows, size=options.size), provenance=made)
     print(f"the sheet is in {options.output}")
     return 0 if len(rows) == len(options.inputs) else 2
 

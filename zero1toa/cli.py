@@ -131,6 +131,7 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     animate.add_argument("-o", "--output", type=Path, required=True, metavar="VIDEO", help="an mp4")
     animate.add_argument("--size", type=int, default=512, help="pixels of the video")
     animate.add_argument("--save-motion", type=Path, metavar="FILE", help="also keep the tracked motion, as .json")
+    _add_mark(animate)
 
     export = command("export", run_export, "write a saved avatar as splats, a rigged glb, a page to share, or a video")
     _add_saved(export)
@@ -138,8 +139,7 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     export.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: beside the avatar's other files")
     export.add_argument("--size", type=int, default=512, help="pixels of the video")
     export.add_argument("--name", default="", help="what the page is called")
-    export.add_argument("--no-mark", action="store_true", help='leave "made with Zero-1-to-A" off the page; needs --consent')
-    export.add_argument("--consent", action="store_true", help="confirm that the person shown agreed to this page")
+    _add_mark(export)
 
     command("bench", run_bench, "measure how fast this machine draws, each figure beside plain PyTorch")
     doctor = command("doctor", run_doctor, "say what is installed, what works, and how to get what is missing")
@@ -152,6 +152,11 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
 def _add_saved(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("avatar", type=Path, metavar="DIR", help="a saved avatar, or one that was exported as .glb")
     parser.add_argument("--head", metavar="HEAD", help="where the head model is here, such as flame:PATH")
+
+
+def _add_mark(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--no-mark", action="store_true", help="leave the visible mark off the video or page; needs --consent")
+    parser.add_argument("--consent", action="store_true", help="confirm that the person shown agreed to its being left out")
 
 
 def _add_config_flags(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
@@ -332,32 +337,40 @@ def run_batch(options: argparse.Namespace) -> int:
 
 def run_reenact(options: argparse.Namespace) -> int:
     """Make an avatar of the first frame and write the others as it would show them."""
+    from zero1toa.export.package import describe
+    from zero1toa.export.sidecar import write_sidecar
     from zero1toa.media import write_image
-    from zero1toa.pipeline import reenact
+    from zero1toa.pipeline import reenact, settle_prior
+    from zero1toa.provenance import Provenance
 
     if options.stride < 1:
         raise InputError(f"--stride {options.stride} is out of range: use 1 or more")
-    config = make_config(options)
+    config, why = settle_prior(make_config(options))
     frames = options.output / "frames"
     old = [path for path in frames.glob("*.png") if path.stem.isdigit()] if frames.is_dir() else []
     if old and not options.force:
         raise InputError(f"{frames} holds frames already: choose another folder, or add --force to replace them")
     with _output_folder(options.output, frames), reporting(machine=options.json) as reporter:
-        began, drawn = time.monotonic(), 0
+        if why:
+            reporter.say("prior", why, prior=config.prior)
+        began, drawn, provenance = time.monotonic(), list[Path](), Provenance()
         for step in reenact(options.clip, config, stride=options.stride):
             if not isinstance(step, tuple):
                 reporter.event(step)
+                if step.avatar is not None:
+                    provenance = describe(step.avatar, config).provenance()
                 continue
             if not drawn:
                 for path in old:
                     path.unlink()
             index, picture = step
-            write_image(frames / f"{index:05d}.png", picture)
-            drawn += 1
-            reporter.count("frames", drawn, None)
+            drawn.append(frames / f"{index:05d}.png")
+            write_image(drawn[-1], picture, provenance=provenance)
+            reporter.count("frames", len(drawn), None)
+        write_sidecar(options.output, drawn, provenance)
         seconds = time.monotonic() - began
-        message = f"{drawn} frames are in {frames} ({duration(seconds)})"
-        reporter.say("saved", message, folder=str(frames), frames=drawn, seconds=seconds)
+        message = f"{len(drawn)} frames are in {frames} ({duration(seconds)})"
+        reporter.say("saved", message, folder=str(frames), frames=len(drawn), seconds=seconds)
     return 0
 
 
@@ -374,7 +387,7 @@ def run_render(options: argparse.Namespace) -> int:
     camera = viewer.camera(options.yaw, options.pitch, zoom=options.zoom, size=options.size)
     state = viewer.state(values, neutral=options.neutral)
     picture = cut_out(viewer.saved.avatar, state, camera) if options.transparent else viewer.draw(state, camera)
-    write_image(options.output, picture, metadata={"Software": f"zero1toa {__version__}", "Comment": "computer-generated"})
+    write_image(options.output, picture, provenance=viewer.saved.provenance())
     _say(options, "saved", f"the picture is in {options.output}", file=str(options.output))
     return 0
 
@@ -382,11 +395,13 @@ def run_render(options: argparse.Namespace) -> int:
 def run_animate(options: argparse.Namespace) -> int:
     """Write a video of an avatar that does what a clip or a motion does."""
     from zero1toa.driving import animate, track_clip
+    from zero1toa.export.mark import check_mark
     from zero1toa.export.motion import read_motion, write_motion
     from zero1toa.export.package import load_avatar
+    from zero1toa.export.video import write_rendering
     from zero1toa.export.views import Viewer
-    from zero1toa.media import write_video
 
+    check_mark(not options.no_mark, options.consent)
     viewer = Viewer.of(load_avatar(options.avatar, head=options.head))
     head = viewer.saved.avatar.head
     with reporting(machine=options.json) as reporter:
@@ -403,7 +418,8 @@ def run_animate(options: argparse.Namespace) -> int:
                 reporter.count("frames", index + 1, total)
                 yield frame
 
-        write_video(options.output, frames(), motion.fps, comment=f"computer-generated head avatar, zero1toa {__version__}")
+        mark, consent = not options.no_mark, options.consent
+        write_rendering(options.output, frames(), motion.fps, viewer.saved, mark=mark, consent=consent)
         lost = motion.found.count(False)
         held = f"; {lost} of {total} frames show no face, the pose before is held there" if lost else ""
         reporter.say("saved", f"the video is in {options.output}{held}", file=str(options.output), frames=total, lost=lost)
@@ -422,15 +438,16 @@ def run_export(options: argparse.Namespace) -> int:
     saved = load_avatar(options.avatar, head=options.head)
     beside = options.avatar / (options.avatar.resolve().name or "avatar") if options.avatar.is_dir() else options.avatar
     output = options.output or beside.with_name(f"{beside.name.removesuffix('.glb')}.{options.to}")
+    mark = not options.no_mark
     match options.to:
         case "ply":
-            write_ply(output, saved.avatar.pose(saved.state), comments=saved.provenance())
+            write_ply(output, saved.avatar.pose(saved.state), comments=saved.provenance().lines())
         case "glb":
             write_glb(output, saved)
         case "html":
-            write_html(output, saved, name=options.name, mark=not options.no_mark, consent=options.consent)
+            write_html(output, saved, name=options.name, mark=mark, consent=options.consent)
         case _:
-            write_demo(output, Viewer.of(saved), size=options.size)
+            write_demo(output, Viewer.of(saved), size=options.size, mark=mark, consent=options.consent)
     _say(options, "saved", f"{options.to} written to {output}", file=str(output))
     return 0
 
