@@ -30,7 +30,9 @@ def main() -> int:
     parser.add_argument("--preset", default="preview", help="how photos become avatars")
     parser.add_argument("--size", type=int, default=256, help="pixels of each picture")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="save the avatars of photos here")
+    parser.add_argument("--i-have-consent", action="store_true", help="confirm that the people shown agreed; remembered")
     options = parser.parse_args()
+    agreed = ["--i-have-consent"] if options.i_have_consent else []
     logging.basicConfig(level=logging.WARNING)
     with tempfile.TemporaryDirectory() as temporary:
         rows = []
@@ -38,7 +40,8 @@ def main() -> int:
             folder = path
             if not path.is_dir():
                 folder = (options.keep or Path(temporary)) / path.stem
-                if not folder.is_dir() and zero1toa(["create", str(path), "-o", str(folder), "--preset", options.preset]):
+                words = ["create", str(path), "-o", str(folder), "--preset", options.preset, *agreed]
+                if not folder.is_dir() and zero1toa(words):
                     continue
             try:
                 rows.append((path.stem, Viewer.of(load_avatar(folder))))

@@ -109,6 +109,8 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     crew.add_argument("--workers", type=int, default=1, metavar="N", help="so many portraits at once (1)")
     crew.add_argument("--ray", metavar="ADDRESS", help="work on a Ray cluster: its address, auto, or local for this machine")
     for made in (create, reenact, batch):
+        agreed = "confirm that the people shown are you, agreed, or never were; remembered, so that once is enough"
+        made.add_argument("--i-have-consent", action="store_true", help=agreed)
         _add_config_flags(made, words)
 
     render = command("render", run_render, "draw a saved avatar from any side, with any face")
@@ -212,6 +214,7 @@ def run_create(options: argparse.Namespace) -> int:
     from zero1toa.export.package import WORK, check_output, save_avatar
     from zero1toa.pipeline import create_avatar, settle_prior
 
+    _require_consent(options)
     config, why = settle_prior(make_config(options))
     folder: Path = options.output
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK", "0") != "0":
@@ -255,6 +258,14 @@ def run_create(options: argparse.Namespace) -> int:
             folder=str(folder), iteration=iteration, splats=len(story.avatar), finished=False, resume=again,
         )  # fmt: skip
         return STOPPED
+
+
+def _require_consent(options: argparse.Namespace) -> None:
+    """Ask a person at a terminal for what was not said; one of several processes, or a machine, cannot be asked."""
+    from zero1toa.consent import require_consent
+
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    require_consent(options.i_have_consent, may_ask=alone and not options.json)
 
 
 def _check_work(work: Path, folder: Path, options: argparse.Namespace) -> None:
@@ -307,6 +318,7 @@ def run_batch(options: argparse.Namespace) -> int:
     from zero1toa.head import load_head
     from zero1toa.pipeline import settle_prior
 
+    _require_consent(options)
     config, why = make_config(options), ""
     if options.ray is None:  # machines of a cluster settle this themselves: they may have what this one has not
         config, why = settle_prior(config)
@@ -343,6 +355,7 @@ def run_reenact(options: argparse.Namespace) -> int:
     from zero1toa.pipeline import reenact, settle_prior
     from zero1toa.provenance import Provenance
 
+    _require_consent(options)
     if options.stride < 1:
         raise InputError(f"--stride {options.stride} is out of range: use 1 or more")
     config, why = settle_prior(make_config(options))
