@@ -25,6 +25,8 @@ from zero1toa.types import InputError
 
 if TYPE_CHECKING:
     from zero1toa.config import Config
+    from zero1toa.export.signing import Credentials
+    from zero1toa.provenance import Provenance
 
 REPORT_TO = "the project's issue tracker"
 STOPPED = 130
@@ -126,6 +128,7 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     )  # fmt: skip
     render.add_argument("--neutral", action="store_true", help="begin with a relaxed face, not with the photo's")
     render.add_argument("--transparent", action="store_true", help="leave out the background")
+    _add_signing(render)
 
     animate = command("animate", run_animate, "let a clip or a motion file drive a saved avatar")
     _add_saved(animate)
@@ -134,6 +137,7 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     animate.add_argument("--size", type=int, default=512, help="pixels of the video")
     animate.add_argument("--save-motion", type=Path, metavar="FILE", help="also keep the tracked motion, as .json")
     _add_mark(animate)
+    _add_signing(animate)
 
     export = command("export", run_export, "write a saved avatar as splats, a rigged glb, a page to share, or a video")
     _add_saved(export)
@@ -142,6 +146,7 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     export.add_argument("--size", type=int, default=512, help="pixels of the video")
     export.add_argument("--name", default="", help="what the page is called")
     _add_mark(export)
+    _add_signing(export)
 
     command("bench", run_bench, "measure how fast this machine draws, each figure beside plain PyTorch")
     doctor = command("doctor", run_doctor, "say what is installed, what works, and how to get what is missing")
@@ -159,6 +164,11 @@ def _add_saved(parser: argparse.ArgumentParser) -> None:
 def _add_mark(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-mark", action="store_true", help="leave the visible mark off the video or page; needs --consent")
     parser.add_argument("--consent", action="store_true", help="confirm that the person shown agreed to its being left out")
+
+
+def _add_signing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--c2pa-certificate", type=Path, metavar="PEM", help="sign by C2PA, with your chain of certificates")
+    parser.add_argument("--c2pa-key", type=Path, metavar="PEM", help="the private key of the first of those")
 
 
 def _add_config_flags(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
@@ -395,12 +405,14 @@ def run_render(options: argparse.Namespace) -> int:
     from zero1toa.media import write_image
     from zero1toa.pipeline import cut_out
 
+    credentials = _credentials(options, options.output)
     values = parse_expressions(",".join(options.expression))
     viewer = Viewer.of(load_avatar(options.avatar, head=options.head))
     camera = viewer.camera(options.yaw, options.pitch, zoom=options.zoom, size=options.size)
     state = viewer.state(values, neutral=options.neutral)
     picture = cut_out(viewer.saved.avatar, state, camera) if options.transparent else viewer.draw(state, camera)
     write_image(options.output, picture, provenance=viewer.saved.provenance())
+    _sign(options.output, viewer.saved.provenance(), credentials)
     _say(options, "saved", f"the picture is in {options.output}", file=str(options.output))
     return 0
 
@@ -415,6 +427,7 @@ def run_animate(options: argparse.Namespace) -> int:
     from zero1toa.export.views import Viewer
 
     check_mark(not options.no_mark, options.consent)
+    credentials = _credentials(options, options.output)
     viewer = Viewer.of(load_avatar(options.avatar, head=options.head))
     head = viewer.saved.avatar.head
     with reporting(machine=options.json) as reporter:
@@ -433,6 +446,7 @@ def run_animate(options: argparse.Namespace) -> int:
 
         mark, consent = not options.no_mark, options.consent
         write_rendering(options.output, frames(), motion.fps, viewer.saved, mark=mark, consent=consent)
+        _sign(options.output, viewer.saved.provenance(), credentials)
         lost = motion.found.count(False)
         held = f"; {lost} of {total} frames show no face, the pose before is held there" if lost else ""
         reporter.say("saved", f"the video is in {options.output}{held}", file=str(options.output), frames=total, lost=lost)
@@ -451,7 +465,7 @@ def run_export(options: argparse.Namespace) -> int:
     saved = load_avatar(options.avatar, head=options.head)
     beside = options.avatar / (options.avatar.resolve().name or "avatar") if options.avatar.is_dir() else options.avatar
     output = options.output or beside.with_name(f"{beside.name.removesuffix('.glb')}.{options.to}")
-    mark = not options.no_mark
+    credentials, mark = _credentials(options, output), not options.no_mark
     match options.to:
         case "ply":
             write_ply(output, saved.avatar.pose(saved.state), comments=saved.provenance().lines())
@@ -461,6 +475,7 @@ def run_export(options: argparse.Namespace) -> int:
             write_html(output, saved, name=options.name, mark=mark, consent=options.consent)
         case _:
             write_demo(output, Viewer.of(saved), size=options.size, mark=mark, consent=options.consent)
+    _sign(output, saved.provenance(), credentials)
     _say(options, "saved", f"{options.to} written to {output}", file=str(output))
     return 0
 
@@ -514,6 +529,25 @@ def run_fetch(options: argparse.Namespace) -> int:
 def _say(options: argparse.Namespace, kind: str, message: str, **facts: Any) -> None:
     with reporting(machine=options.json) as reporter:
         reporter.say(kind, message, **facts)
+
+
+def _credentials(options: argparse.Namespace, output: Path) -> Credentials | None:
+    """Read what to sign with, if anything, before work goes into what is to be signed."""
+    from zero1toa.export.signing import check_signable, read_credentials
+
+    if options.c2pa_certificate is None and options.c2pa_key is None:
+        return None
+    if options.c2pa_certificate is None or options.c2pa_key is None:
+        raise InputError("a signature needs both: --c2pa-certificate and --c2pa-key")
+    check_signable(output)
+    return read_credentials(options.c2pa_certificate, options.c2pa_key)
+
+
+def _sign(output: Path, provenance: Provenance, credentials: Credentials | None) -> None:
+    from zero1toa.export.signing import sign
+
+    if credentials is not None:
+        sign(output, provenance, credentials)
 
 
 def _fail(options: argparse.Namespace, status: int, message: str) -> int:
