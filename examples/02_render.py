@@ -1,8 +1,7 @@
 """That avatar from the side, smiling: python examples/02_render.py"""
 
-from PIL import Image
-
 from zero1toa import Viewer, load_avatar
+from zero1toa.media import write_image
 
 viewer = Viewer.of(load_avatar("out/avatar"))
 front = viewer.front()
@@ -12,5 +11,5 @@ for name, picture in {
     "wink": viewer.picture(front - 15, expressions={"eyeBlinkLeft": 1.0, "mouthSmileLeft": 0.7}),
     "shout": viewer.picture(front, expressions={"jawOpen": 0.8, "browInnerUp": 0.5}),
 }.items():
-    Image.fromarray(picture).save(f"out/{name}.png")
+    write_image(f"out/{name}.png", picture, provenance=viewer.saved.provenance())
     print(f"out/{name}.png")

@@ -5,7 +5,7 @@ import math
 import torch
 
 from zero1toa import Viewer, load_avatar
-from zero1toa.media import write_video
+from zero1toa.export.video import write_rendering
 from zero1toa.symgen.performances import PERFORMANCES, perform
 
 FPS, FRAMES = 24.0, 96
@@ -17,5 +17,5 @@ frames = (
     viewer.draw(states[i : i + 1], viewer.camera(viewer.front() + 35 * math.sin(2 * math.pi * i / FRAMES)))
     for i in range(FRAMES)
 )
-write_video("out/laugh.mp4", frames, FPS)
+write_rendering("out/laugh.mp4", frames, FPS, viewer.saved)
 print("out/laugh.mp4")

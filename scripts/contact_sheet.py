@@ -18,6 +18,7 @@ from zero1toa.evaluation.contact_sheet import contact_sheet
 from zero1toa.export.package import load_avatar
 from zero1toa.export.views import Viewer
 from zero1toa.media import write_image
+from zero1toa.provenance import Provenance
 from zero1toa.types import InputError
 
 
@@ -29,7 +30,9 @@ def main() -> int:
     parser.add_argument("--preset", default="preview", help="how photos become avatars")
     parser.add_argument("--size", type=int, default=256, help="pixels of each picture")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="save the avatars of photos here")
+    parser.add_argument("--i-have-consent", action="store_true", help="confirm that the people shown agreed; remembered")
     options = parser.parse_args()
+    agreed = ["--i-have-consent"] if options.i_have_consent else []
     logging.basicConfig(level=logging.WARNING)
     with tempfile.TemporaryDirectory() as temporary:
         rows = []
@@ -37,7 +40,8 @@ def main() -> int:
             folder = path
             if not path.is_dir():
                 folder = (options.keep or Path(temporary)) / path.stem
-                if not folder.is_dir() and zero1toa(["create", str(path), "-o", str(folder), "--preset", options.preset]):
+                words = ["create", str(path), "-o", str(folder), "--preset", options.preset, *agreed]
+                if not folder.is_dir() and zero1toa(words):
                     continue
             try:
                 rows.append((path.stem, Viewer.of(load_avatar(folder))))
@@ -45,7 +49,8 @@ def main() -> int:
                 print(f"error: {error}", file=sys.stderr)
         if not rows:
             return 2
-        write_image(options.output, contact_sheet(rows, size=options.size))
+        made = Provenance(settings=f"avatars below each other: {len(rows)}")
+        write_image(options.output, contact_sheet(rows, size=options.size), provenance=made)
     print(f"the sheet is in {options.output}")
     return 0 if len(rows) == len(options.inputs) else 2
 

@@ -55,7 +55,9 @@ def make(name: str, quality: str, folder: Path) -> None:
     target = EXAMPLES / "avatars"
     target.mkdir(exist_ok=True)
     (target / f"{name}.glb").write_bytes(light_glb(saved))
-    Image.fromarray(Viewer.of(saved).picture(TURN, size=THUMBNAIL)).save(target / f"{name}.webp", quality=82)
+    Image.fromarray(Viewer.of(saved).picture(TURN, size=THUMBNAIL)).save(
+        target / f"{name}.webp", quality=82, xmp=saved.provenance().xmp().encode()
+    )
 
 
 if __name__ == "__main__":

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 
+from zero1toa.consent import remember
+
+# The settings of whoever runs the tests stay theirs. The people in our photos agreed, or never were.
+_SETTINGS = tempfile.TemporaryDirectory(prefix="zero1toa settings ")
+os.environ["XDG_CONFIG_HOME"] = _SETTINGS.name
+remember()
 # Before anything asks the network: tests never do.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")

@@ -157,7 +157,8 @@ def test_what_is_shared_comes_as_files(visit, astronaut_file):
         client.predict("Ann", False, False, api_name="/page")
     assert len(read_glb(take(api_name="/rigged")).avatar)
     assert take(api_name="/splats").read_bytes().startswith(b"ply")
-    assert "avatar/avatar.safetensors" in zipfile.ZipFile(take(api_name="/folder")).namelist()
+    packed = zipfile.ZipFile(take(api_name="/folder")).namelist()
+    assert {"avatar/avatar.safetensors", "avatar/provenance.json"} <= set(packed)
     front = Image.open(take("{}", api_name="/picture"))
     stands = json.dumps({"view": {"yaw": 30, "pitch": 0, "zoom": 1}, "values": {"jaw": 1}})
     turned = Image.open(take(stands, api_name="/picture"))
@@ -166,7 +167,9 @@ def test_what_is_shared_comes_as_files(visit, astronaut_file):
     assert "computer-generated" in front.text["Comment"]
     with pytest.raises(Exception, match="reload the page"):
         client.predict('{"view": {"yaw": 1e999}}', api_name="/picture")
-    film = read_video(take("wink", True, stands, api_name="/video"))
+    with pytest.raises(Exception, match="agreed"):
+        client.predict("wink", True, False, False, stands, api_name="/video")
+    film = read_video(take("wink", True, True, False, stands, api_name="/video"))
     assert film.frames.shape[1:] == (512, 512, 3)
     assert film.frames.std(0).mean() > 0.1, "it moves"
     grid = Image.open(take([], api_name="/grid"))

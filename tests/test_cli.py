@@ -1,5 +1,6 @@
 """The program as people start it: a photo becomes an avatar that is drawn, driven and exported; runs stop and go on."""
 
+import hashlib
 import json
 import os
 import signal
@@ -233,6 +234,11 @@ def test_reenact_writes_the_clips_own_pixels(tmp_path, capsys):
     assert cli.main(words) == 0
     frames = sorted((tmp_path / "out" / "frames").iterdir())
     assert {"00000.png", "00002.png"} <= {path.name for path in frames}
+    told = json.loads((tmp_path / "out" / "provenance.json").read_text())
+    assert "AI-generated" in told["statement"]
+    assert told["sha256"] == {f"frames/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in frames}
+    with Image.open(frames[0]) as image:
+        assert "trainedAlgorithmicMedia" in image.info["XML:com.adobe.xmp"]
     first, alpha = read_image(frames[0])
     assert alpha is not None
     assert first.shape == photo.shape

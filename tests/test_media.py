@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from zero1toa import media
+from zero1toa.provenance import Provenance
 from zero1toa.types import InputError, MotionError, PortraitError
 
 
@@ -227,7 +228,7 @@ def test_as_image_refuses_what_is_no_photo(value):
 
 
 def test_metadata_is_stored(tmp_path):
-    media.write_image(tmp_path / "a.png", gradient(), metadata={"Software": "zero1toa", "Hinweis": "künstlich"})
+    media.write_image(tmp_path / "a.png", gradient(), metadata={"Hinweis": "künstlich"})
     with Image.open(tmp_path / "a.png") as image:
         image.load()
         assert image.info["Hinweis"] == "künstlich"
@@ -271,12 +272,13 @@ def clip(frames=10, height=48, width=64):
 
 def test_video_is_read_back(tmp_path):
     path = tmp_path / "ein Clip 動画.mp4"
-    media.write_video(path, iter(clip()), 25.0, comment="made by zero1toa")
+    media.write_video(path, iter(clip()), 25.0, provenance=Provenance(prior="projection"))
     video = media.read_video(path)
     assert video.fps == 25.0
     assert video.frames.shape == clip().shape
     assert np.abs(video.frames.astype(int) - clip()).max() <= 6
     assert b"made by zero1toa" in path.read_bytes()
+    assert b"prior projection" in path.read_bytes()
     assert media.probe_video(path).duration == pytest.approx(0.4, abs=0.05)
 
 

@@ -25,6 +25,8 @@ from zero1toa.types import InputError
 
 if TYPE_CHECKING:
     from zero1toa.config import Config
+    from zero1toa.export.signing import Credentials
+    from zero1toa.provenance import Provenance
 
 REPORT_TO = "the project's issue tracker"
 STOPPED = 130
@@ -113,6 +115,8 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     compare.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="gets tables, sheets, videos, avatars")
     compare.add_argument("--method", action="append", default=[], metavar="NAME", help="only some methods, `full` among them")
     for made in (create, reenact, batch, compare):
+        agreed = "confirm that the people shown are you, agreed, or never were; remembered, so that once is enough"
+        made.add_argument("--i-have-consent", action="store_true", help=agreed)
         _add_config_flags(made, words)
 
     render = command("render", run_render, "draw a saved avatar from any side, with any face")
@@ -128,6 +132,7 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     )  # fmt: skip
     render.add_argument("--neutral", action="store_true", help="begin with a relaxed face, not with the photo's")
     render.add_argument("--transparent", action="store_true", help="leave out the background")
+    _add_signing(render)
 
     animate = command("animate", run_animate, "let a clip or a motion file drive a saved avatar")
     _add_saved(animate)
@@ -135,6 +140,8 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     animate.add_argument("-o", "--output", type=Path, required=True, metavar="VIDEO", help="an mp4")
     animate.add_argument("--size", type=int, default=512, help="pixels of the video")
     animate.add_argument("--save-motion", type=Path, metavar="FILE", help="also keep the tracked motion, as .json")
+    _add_mark(animate)
+    _add_signing(animate)
 
     export = command("export", run_export, "write a saved avatar as splats, a rigged glb, a page to share, or a video")
     _add_saved(export)
@@ -142,8 +149,8 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     export.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: beside the avatar's other files")
     export.add_argument("--size", type=int, default=512, help="pixels of the video")
     export.add_argument("--name", default="", help="what the page is called")
-    export.add_argument("--no-mark", action="store_true", help='leave "made with Zero-1-to-A" off the page; needs --consent')
-    export.add_argument("--consent", action="store_true", help="confirm that the person shown agreed to this page")
+    _add_mark(export)
+    _add_signing(export)
 
     command("bench", run_bench, "measure how fast this machine draws, each figure beside plain PyTorch")
     doctor = command("doctor", run_doctor, "say what is installed, what works, and how to get what is missing")
@@ -156,6 +163,16 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
 def _add_saved(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("avatar", type=Path, metavar="DIR", help="a saved avatar, or one that was exported as .glb")
     parser.add_argument("--head", metavar="HEAD", help="where the head model is here, such as flame:PATH")
+
+
+def _add_mark(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--no-mark", action="store_true", help="leave the visible mark off the video or page; needs --consent")
+    parser.add_argument("--consent", action="store_true", help="confirm that the person shown agreed to its being left out")
+
+
+def _add_signing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--c2pa-certificate", type=Path, metavar="PEM", help="sign by C2PA, with your chain of certificates")
+    parser.add_argument("--c2pa-key", type=Path, metavar="PEM", help="the private key of the first of those")
 
 
 def _add_config_flags(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
@@ -211,6 +228,7 @@ def run_create(options: argparse.Namespace) -> int:
     from zero1toa.export.package import WORK, check_output, save_avatar
     from zero1toa.pipeline import create_avatar, settle_prior
 
+    _require_consent(options)
     config, why = settle_prior(make_config(options))
     folder: Path = options.output
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK", "0") != "0":
@@ -254,6 +272,14 @@ def run_create(options: argparse.Namespace) -> int:
             folder=str(folder), iteration=iteration, splats=len(story.avatar), finished=False, resume=again,
         )  # fmt: skip
         return STOPPED
+
+
+def _require_consent(options: argparse.Namespace) -> None:
+    """Ask a person at a terminal for what was not said; one of several processes, or a machine, cannot be asked."""
+    from zero1toa.consent import require_consent
+
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    require_consent(options.i_have_consent, may_ask=alone and not options.json)
 
 
 def _check_work(work: Path, folder: Path, options: argparse.Namespace) -> None:
@@ -306,6 +332,7 @@ def run_batch(options: argparse.Namespace) -> int:
     from zero1toa.head import load_head
     from zero1toa.pipeline import settle_prior
 
+    _require_consent(options)
     config, why = make_config(options), ""
     if options.ray is None:  # machines of a cluster settle this themselves: they may have what this one has not
         config, why = settle_prior(config)
@@ -337,6 +364,8 @@ def run_compare(options: argparse.Namespace) -> int:
     from zero1toa.evaluation.subjects import load_subjects
     from zero1toa.head import load_head
 
+    if not all(name.startswith("person:") for name in options.subjects):
+        _require_consent(options)
     config = make_config(options)
     methods = methods_named(options.method)
     subjects = load_subjects(options.subjects, load_head(config.head))
@@ -362,32 +391,41 @@ def run_compare(options: argparse.Namespace) -> int:
 
 def run_reenact(options: argparse.Namespace) -> int:
     """Make an avatar of the first frame and write the others as it would show them."""
+    from zero1toa.export.package import describe
+    from zero1toa.export.sidecar import write_sidecar
     from zero1toa.media import write_image
-    from zero1toa.pipeline import reenact
+    from zero1toa.pipeline import reenact, settle_prior
+    from zero1toa.provenance import Provenance
 
+    _require_consent(options)
     if options.stride < 1:
         raise InputError(f"--stride {options.stride} is out of range: use 1 or more")
-    config = make_config(options)
+    config, why = settle_prior(make_config(options))
     frames = options.output / "frames"
     old = [path for path in frames.glob("*.png") if path.stem.isdigit()] if frames.is_dir() else []
     if old and not options.force:
         raise InputError(f"{frames} holds frames already: choose another folder, or add --force to replace them")
     with _output_folder(options.output, frames), reporting(machine=options.json) as reporter:
-        began, drawn = time.monotonic(), 0
+        if why:
+            reporter.say("prior", why, prior=config.prior)
+        began, drawn, provenance = time.monotonic(), list[Path](), Provenance()
         for step in reenact(options.clip, config, stride=options.stride):
             if not isinstance(step, tuple):
                 reporter.event(step)
+                if step.avatar is not None:
+                    provenance = describe(step.avatar, config).provenance()
                 continue
             if not drawn:
                 for path in old:
                     path.unlink()
             index, picture = step
-            write_image(frames / f"{index:05d}.png", picture)
-            drawn += 1
-            reporter.count("frames", drawn, None)
+            drawn.append(frames / f"{index:05d}.png")
+            write_image(drawn[-1], picture, provenance=provenance)
+            reporter.count("frames", len(drawn), None)
+        write_sidecar(options.output, drawn, provenance)
         seconds = time.monotonic() - began
-        message = f"{drawn} frames are in {frames} ({duration(seconds)})"
-        reporter.say("saved", message, folder=str(frames), frames=drawn, seconds=seconds)
+        message = f"{len(drawn)} frames are in {frames} ({duration(seconds)})"
+        reporter.say("saved", message, folder=str(frames), frames=len(drawn), seconds=seconds)
     return 0
 
 
@@ -399,12 +437,14 @@ def run_render(options: argparse.Namespace) -> int:
     from zero1toa.media import write_image
     from zero1toa.pipeline import cut_out
 
+    credentials = _credentials(options, options.output)
     values = parse_expressions(",".join(options.expression))
     viewer = Viewer.of(load_avatar(options.avatar, head=options.head))
     camera = viewer.camera(options.yaw, options.pitch, zoom=options.zoom, size=options.size)
     state = viewer.state(values, neutral=options.neutral)
     picture = cut_out(viewer.saved.avatar, state, camera) if options.transparent else viewer.draw(state, camera)
-    write_image(options.output, picture, metadata={"Software": f"zero1toa {__version__}", "Comment": "computer-generated"})
+    write_image(options.output, picture, provenance=viewer.saved.provenance())
+    _sign(options.output, viewer.saved.provenance(), credentials)
     _say(options, "saved", f"the picture is in {options.output}", file=str(options.output))
     return 0
 
@@ -412,11 +452,14 @@ def run_render(options: argparse.Namespace) -> int:
 def run_animate(options: argparse.Namespace) -> int:
     """Write a video of an avatar that does what a clip or a motion does."""
     from zero1toa.driving import animate, track_clip
+    from zero1toa.export.mark import check_mark
     from zero1toa.export.motion import read_motion, write_motion
     from zero1toa.export.package import load_avatar
+    from zero1toa.export.video import write_rendering
     from zero1toa.export.views import Viewer
-    from zero1toa.media import write_video
 
+    check_mark(not options.no_mark, options.consent)
+    credentials = _credentials(options, options.output)
     viewer = Viewer.of(load_avatar(options.avatar, head=options.head))
     head = viewer.saved.avatar.head
     with reporting(machine=options.json) as reporter:
@@ -433,7 +476,9 @@ def run_animate(options: argparse.Namespace) -> int:
                 reporter.count("frames", index + 1, total)
                 yield frame
 
-        write_video(options.output, frames(), motion.fps, comment=f"computer-generated head avatar, zero1toa {__version__}")
+        mark, consent = not options.no_mark, options.consent
+        write_rendering(options.output, frames(), motion.fps, viewer.saved, mark=mark, consent=consent)
+        _sign(options.output, viewer.saved.provenance(), credentials)
         lost = motion.found.count(False)
         held = f"; {lost} of {total} frames show no face, the pose before is held there" if lost else ""
         reporter.say("saved", f"the video is in {options.output}{held}", file=str(options.output), frames=total, lost=lost)
@@ -452,15 +497,17 @@ def run_export(options: argparse.Namespace) -> int:
     saved = load_avatar(options.avatar, head=options.head)
     beside = options.avatar / (options.avatar.resolve().name or "avatar") if options.avatar.is_dir() else options.avatar
     output = options.output or beside.with_name(f"{beside.name.removesuffix('.glb')}.{options.to}")
+    credentials, mark = _credentials(options, output), not options.no_mark
     match options.to:
         case "ply":
-            write_ply(output, saved.avatar.pose(saved.state), comments=saved.provenance())
+            write_ply(output, saved.avatar.pose(saved.state), comments=saved.provenance().lines())
         case "glb":
             write_glb(output, saved)
         case "html":
-            write_html(output, saved, name=options.name, mark=not options.no_mark, consent=options.consent)
+            write_html(output, saved, name=options.name, mark=mark, consent=options.consent)
         case _:
-            write_demo(output, Viewer.of(saved), size=options.size)
+            write_demo(output, Viewer.of(saved), size=options.size, mark=mark, consent=options.consent)
+    _sign(output, saved.provenance(), credentials)
     _say(options, "saved", f"{options.to} written to {output}", file=str(output))
     return 0
 
@@ -514,6 +561,25 @@ def run_fetch(options: argparse.Namespace) -> int:
 def _say(options: argparse.Namespace, kind: str, message: str, **facts: Any) -> None:
     with reporting(machine=options.json) as reporter:
         reporter.say(kind, message, **facts)
+
+
+def _credentials(options: argparse.Namespace, output: Path) -> Credentials | None:
+    """Read what to sign with, if anything, before work goes into what is to be signed."""
+    from zero1toa.export.signing import check_signable, read_credentials
+
+    if options.c2pa_certificate is None and options.c2pa_key is None:
+        return None
+    if options.c2pa_certificate is None or options.c2pa_key is None:
+        raise InputError("a signature needs both: --c2pa-certificate and --c2pa-key")
+    check_signable(output)
+    return read_credentials(options.c2pa_certificate, options.c2pa_key)
+
+
+def _sign(output: Path, provenance: Provenance, credentials: Credentials | None) -> None:
+    from zero1toa.export.signing import sign
+
+    if credentials is not None:
+        sign(output, provenance, credentials)
 
 
 def _fail(options: argparse.Namespace, status: int, message: str) -> int:

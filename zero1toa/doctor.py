@@ -31,6 +31,7 @@ PACKAGES = (
     ("transformers", "diffusion priors", False),
     ("huggingface_hub", "downloading weights", False),
     ("lpips", "the paper's perceptual loss; D-SSIM stands in", False),
+    ("c2pa-python", "signatures in pictures and videos", False),
 )
 # Space for a run of the best preset with its data set and checkpoints.
 FREE_GB = 2.0

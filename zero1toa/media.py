@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
     from PIL import Image
 
+    from zero1toa.provenance import Provenance
+
 log = logging.getLogger(__name__)
 
 # No face needs more: the portrait is cropped and resampled to a fraction of this.
@@ -226,36 +228,42 @@ def write_image(
     path: str | Path,
     image: UInt8[np.ndarray, "H W C"],
     *,
+    provenance: Provenance | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write RGB or RGBA pixels as png, jpg or webp, whichever the name asks for, all at once or not at all.
 
-    `metadata` becomes text entries of a png, or one comment in a jpg. Raises `InputError` when the name or the
-    place cannot be used.
+    `provenance` is told in an XMP packet, and for people as `metadata` is, which becomes text entries of a png, or one
+    comment in a jpg. Raises `InputError` when the name or the place cannot be used.
     """
     from PIL import Image, PngImagePlugin
 
     path = Path(path)
     assert image.dtype == np.uint8, "pixels are uint8"
     options: dict[str, Any] = {}
-    metadata = metadata or {}
+    metadata = dict(metadata or {})
+    if provenance is not None:
+        metadata |= {"Software": provenance.generator, "Comment": provenance.comment()}
+        options["xmp"] = provenance.xmp().encode()
     match path.suffix.lower():
         case ".png":
             kind = "PNG"
             text = PngImagePlugin.PngInfo()
             for key, value in metadata.items():
                 text.add_itxt(key, value)
+            if provenance is not None:
+                text.add_itxt("XML:com.adobe.xmp", provenance.xmp())
             options = {"pnginfo": text}
         case ".jpg" | ".jpeg":
             kind = "JPEG"
             if image.ndim == 3 and image.shape[2] == 4:
                 raise InputError(f"{path.name} cannot hold transparency: use a name that ends in .png")
-            options = {"quality": 95, "subsampling": 0}
+            options |= {"quality": 95, "subsampling": 0}
             if metadata:
                 options["comment"] = "; ".join(f"{key}: {value}" for key, value in metadata.items()).encode()
         case ".webp":
             kind = "WEBP"
-            options = {"lossless": True}
+            options |= {"lossless": True}
         case _:
             raise InputError(f"cannot write {path.name} as an image: use a name that ends in .png, .jpg or .webp")
     with replacing(path) as partial, explain_writing(path):
@@ -413,13 +421,13 @@ def write_video(
     frames: Iterable[UInt8[np.ndarray, "H W 3"]],
     fps: float,
     *,
-    comment: str = "",
+    provenance: Provenance | None = None,
 ) -> None:
     """Write RGB frames of one size as H.264 in an mp4, all at once or not at all.
 
     Odd sizes grow by repeating the last row or column, because the pixel format that every player knows needs
-    even ones. `comment` is stored in the file. Raises `InputError` when nothing can be written; an error raised
-    by `frames` itself comes through.
+    even ones. `provenance` is told in a comment and in an XMP packet. Raises `InputError` when nothing can be
+    written; an error raised by `frames` itself comes through.
     """
     path = Path(path)
     if path.suffix.lower() not in (".mp4", ".mov", ".m4v"):
@@ -436,8 +444,8 @@ def write_video(
     command += ["-vf", "scale=out_color_matrix=bt709:out_range=tv", "-colorspace", "bt709"]
     command += ["-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
     command += ["-c:v", "libx264", "-preset", "medium", "-crf", "17", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
-    if comment:
-        command += ["-metadata", f"comment={comment}"]
+    if provenance is not None:
+        command += ["-metadata", f"comment={provenance.comment()}"]
     with replacing(path) as partial, tempfile.TemporaryFile() as messages:
         process = subprocess.Popen(
             [*command, str(partial.absolute())], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=messages
@@ -465,6 +473,14 @@ def write_video(
             messages.seek(0)
             with explain_writing(path):
                 raise _os_error(messages.read().decode(errors="replace"))
+        if provenance is not None:
+            with explain_writing(path), partial.open("ab") as file:
+                file.write(_xmp_box(provenance.xmp().encode()))
+
+
+def _xmp_box(packet: bytes) -> bytes:
+    """Pack an XMP packet as mp4 files carry it: in a box of their outermost level, marked by this UUID (ISO 16684-3)."""
+    return struct.pack(">I4s", 24 + len(packet), b"uuid") + bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + packet
 
 
 def _os_error(text: str) -> OSError:

@@ -17,7 +17,7 @@ from zero1toa.training.batches import batch_of, crop, draw_frames, stack, withho
 from zero1toa.training.clips import ClipConfig, make_example
 from zero1toa.training.dataset import example_files, load_example, save_example
 from zero1toa.training.scores import mean_scores, score
-from zero1toa.training.train import Learner, TrainingConfig, loss_of, train
+from zero1toa.training.train import Learner, TrainingConfig, train
 
 SMALL = ClipConfig(frames=5, size=64, photo_size=128, supersample=1, splats=2000)
 
@@ -102,19 +102,16 @@ def test_the_loss_falls(tmp_path, example):
     torch.manual_seed(0)
     learner = Learner.begin(tmp_path, TINY, Accelerator(cpu=True))
     batch, chance = batch_of(example, torch.ones(4)), torch.Generator().manual_seed(1)
-    losses = [learner.step(batch, alphas_kept(), chance) for _ in range(150)]
+    losses = [learner.step(batch, alphas_kept(), chance) for _ in range(60)]
     assert np.isfinite(losses).all()
-    assert np.mean(losses[-30:]) < 0.8 * np.mean(losses[:30])
+    assert np.mean(losses[-15:]) < 0.8 * np.mean(losses[:15])
 
 
-def test_noise_levels_weigh_alike_in_batches(tmp_path, example):
+def test_examples_are_laid_side_by_side(example):
     batch = batch_of(example, torch.ones(4))
-    both = stack([batch, batch])
-    assert torch.equal(both.clean[0], both.clean[1])
-    learner = Learner.begin(tmp_path, TINY, Accelerator(cpu=True))
-    loss = lambda of: float(loss_of(learner.model, of, alphas_kept(), torch.Generator().manual_seed(1)).detach())
-    # Each clip has noise of its own, so only the size of the loss is the same.
-    assert loss(both) == pytest.approx(loss(batch), rel=0.5)
+    both = stack([batch, replace(batch, clean=-batch.clean)])
+    assert torch.equal(both.clean, torch.cat([batch.clean, -batch.clean]))
+    assert both.weights.shape[0] == both.conditions.warp.shape[0] == both.conditions.told.shape[0] == 2
 
 
 def test_a_run_goes_on_where_it_was_and_keeps_weights_that_the_prior_loads(tmp_path, kept, capsys):

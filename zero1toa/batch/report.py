@@ -96,7 +96,7 @@ def _page(outcomes: Sequence[Outcome], record: dict[str, Any]) -> str:
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{html.escape(summary(record))}</title><style>{_STYLE}</style>
 <h1>{html.escape(summary(record))}</h1>
-<p>Zero-1-to-A {__version__}, {record["created"]}. The avatars are computer-generated. {means}</p>
+<p>Zero-1-to-A {__version__}, {record["created"]}. The avatars are AI-generated. {means}</p>
 <table><thead><tr><th>Photo</th><th>Avatar</th><th>Name</th><th>Outcome</th><th>Time</th></tr></thead><tbody>
 {rows}
 </tbody></table>{more}</html>

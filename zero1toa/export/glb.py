@@ -44,6 +44,7 @@ offset need not be); storing opacity once keeps 40,000 splats below 3 MB.
     confidence   {"yaw": [[degrees, share], ...], "expression": {name: share}}: how far the photo knew each view and each
                  expression at its end, in [0, 1]; see `zero1toa.export.confidence`
     provenance   lines for people: what this is and how it was made
+    origin       the same for programs: {"statement", "digitalSourceType" (IPTC's term), "generator", "created", ...}
     made         {"preset", "prior", "seed", "iteration", "iterations", "version", "created"}
     landmarks    {"triangles": [478], "weights": [[a, b] of each]}: where MediaPipe's landmarks lie, at a, b and 1 - a - b
 
@@ -212,7 +213,8 @@ def _record(saved: SavedAvatar, head: LinearHead, *, rate: bool) -> dict[str, An
         "yaw": viewer.front(),
         "background": details.background,
         "confidence": confidence(viewer) if rate else {},
-        "provenance": list(saved.provenance()),
+        "provenance": list(saved.provenance().lines()),
+        "origin": saved.provenance().record(),
         "made": {name: getattr(details, name) for name in MADE},
         "landmarks": {"triangles": head.landmark_faces.tolist(), "weights": _plain(head.landmark_weights[:, :2], 4)},
     }

@@ -4,6 +4,7 @@
     avatar.json          format, versions, head, seed, settings, fit report, notes, timings and counts
     portrait.png         the photo, cropped and matted, RGBA
     preview.png, ...     pictures for people: the photo's own view, both sides, and some faces
+    provenance.json      that this is AI-generated, by what and when, and the sha256 of each of those files
 
 A folder is complete or not there: everything is written beside it first, and `avatar.json` comes last.
 """
@@ -29,6 +30,7 @@ from zero1toa import __version__
 from zero1toa.avatar.rigged import Avatar
 from zero1toa.export.glb_read import read_glb
 from zero1toa.export.saved import Details, SavedAvatar
+from zero1toa.export.sidecar import write_sidecar
 from zero1toa.export.views import Viewer
 from zero1toa.head import load_head
 from zero1toa.media import explain_writing, read_image, write_image
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 TENSORS, RECORD, PORTRAIT, PREVIEW = "avatar.safetensors", "avatar.json", "portrait.png", "preview.png"
 PREVIEW_SIZE = 384
+# What the portrait says of itself: to call a photo AI-generated would be as wrong as the reverse.
+PHOTO = {"Software": f"zero1toa {__version__}", "Comment": "a photo, cropped and cut out; an avatar was made of it"}
 # What a run in progress keeps in the folder of the avatar-to-be.
 WORK = ".work"
 # Which files of the folder belong to the tensors: both carry the same number.
@@ -74,11 +78,12 @@ def save_avatar(
     stamp = uuid.uuid4().hex
     with _partial(folder) as partial, explain_writing(folder):
         _write_tensors(partial / TENSORS, avatar, portrait, stamp)
-        write_image(partial / PORTRAIT, portrait_pixels(portrait), metadata=_provenance())
+        write_image(partial / PORTRAIT, portrait_pixels(portrait), metadata=PHOTO)
         for name, picture in _previews(SavedAvatar(avatar, portrait, details)).items():
-            write_image(partial / name, picture, metadata=_provenance())
+            write_image(partial / name, picture, provenance=details.provenance())
         text = json.dumps(_record(details, portrait, stamp), indent=1, ensure_ascii=False)
         (partial / RECORD).write_text(text + "\n", encoding="utf-8")
+        write_sidecar(partial, list(partial.iterdir()), details.provenance())
         _commit(partial, folder)
     return folder
 
@@ -202,10 +207,6 @@ def _record(details: Details, portrait: Portrait, stamp: str) -> dict[str, Any]:
         "size": [portrait.camera.width, portrait.camera.height],
         "notes": portrait.notes,
     }
-
-
-def _provenance() -> dict[str, str]:
-    return {"Software": f"zero1toa {__version__}", "Comment": "computer-generated head avatar"}
 
 
 # ------------------------------------------------------------------------------------------------------ loading

@@ -7,6 +7,7 @@ from typing import Any
 
 from zero1toa import __version__
 from zero1toa.avatar.rigged import Avatar
+from zero1toa.provenance import Provenance
 from zero1toa.types import Camera, HeadState, Portrait
 
 
@@ -32,6 +33,12 @@ class Details:
     version: str = __version__
     created: str = ""
 
+    def provenance(self) -> Provenance:
+        """Say what an avatar is and where it comes from, for files that are handed on; paths of this machine stay here."""
+        head, steps = self.head.partition(":")[0], f"{self.iteration} of {self.iterations} iterations"
+        settings = f"head {head}, seed {self.seed}, {steps}, {self.splats} splats"
+        return Provenance(self.version, self.created, self.prior, self.preset, settings)
+
 
 @dataclass(frozen=True, slots=True)
 class SavedAvatar:
@@ -51,12 +58,6 @@ class SavedAvatar:
         """What the head does in the photo."""
         return self.portrait.state
 
-    def provenance(self) -> tuple[str, ...]:
-        """Say in a few lines what this is and where it comes from, for files that are handed on."""
-        d = self.details
-        return (
-            "computer-generated head avatar of a person in a photo",
-            f"made by zero1toa {d.version}, {d.created}".rstrip(", "),
-            f"head {d.head.partition(':')[0]}, prior {d.prior}, preset {d.preset}, seed {d.seed}, "
-            f"{d.iteration} of {d.iterations} iterations",
-        )
+    def provenance(self) -> Provenance:
+        """Say what this is and where it comes from, for files that are handed on."""
+        return self.details.provenance()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from zero1toa import __version__
+from zero1toa.export.mark import check_mark, marked
+from zero1toa.export.saved import SavedAvatar
 from zero1toa.export.views import Viewer
 from zero1toa.head.base import ARKIT_NAMES
 from zero1toa.media import write_video
@@ -27,14 +28,41 @@ SWING = 70.0
 LOOP_S, RETURN_S = 4.0, 0.7
 
 
-def write_demo(path: str | Path, viewer: Viewer, *, size: int = 512, fps: float = FPS, seconds: float = 8.0) -> Path:
+def write_rendering(
+    path: str | Path,
+    frames: Iterable[UInt8[np.ndarray, "H W 3"]],
+    fps: float,
+    saved: SavedAvatar,
+    *,
+    mark: bool = True,
+    consent: bool = False,
+) -> Path:
+    """Write frames that show an avatar as an mp4, which says so in its corner and in its metadata.
+
+    The mark in the corner may only be left out by who confirms the `consent` of the person shown. Raises InputError when
+    that is missing, or when the name or the place cannot be used.
+    """
+    check_mark(mark, consent)
+    write_video(path, map(marked, frames) if mark else frames, fps, provenance=saved.provenance())
+    return Path(path)
+
+
+def write_demo(
+    path: str | Path,
+    viewer: Viewer,
+    *,
+    size: int = 512,
+    fps: float = FPS,
+    seconds: float = 8.0,
+    mark: bool = True,
+    consent: bool = False,
+) -> Path:
     """Write an mp4 in which the camera swings round the head and the head then talks and laughs.
 
-    Half of the `seconds` go to each. Raises InputError when the name or the place cannot be used.
+    Half of the `seconds` go to each. `mark`, `consent` and what is raised are as in `write_rendering`.
     """
     frames = demo(viewer, round(seconds * fps), size=size, fps=fps)
-    write_video(path, frames, fps, comment=f"computer-generated head avatar, zero1toa {__version__}")
-    return Path(path)
+    return write_rendering(path, frames, fps, viewer.saved, mark=mark, consent=consent)
 
 
 def demo(viewer: Viewer, count: int, *, size: int, fps: float) -> Iterator[UInt8[np.ndarray, "H W 3"]]:

@@ -18,12 +18,14 @@ import numpy as np
 from zero1toa import __version__
 from zero1toa.export.glb import FACE, SPLATS, glb_bytes
 from zero1toa.export.gltf import DTYPES, Glb
+from zero1toa.export.mark import check_mark
 from zero1toa.export.saved import SavedAvatar
 from zero1toa.media import explain_writing, replacing
+from zero1toa.provenance import DIGITAL_SOURCE_TYPE
 from zero1toa.types import InputError
 from zero1toa.web import page_template, viewer_script
 
-NOTICE = "This head is computer-generated."
+NOTICE = "This head is AI-generated."
 LICENCE = (
     "The likeness belongs to the person shown: do not use it without their consent, and never to deceive.",
     "The viewer in this file is part of Zero-1-to-A, Apache License 2.0.",
@@ -46,25 +48,23 @@ def write_html(
     """Write an avatar as one html file, all at once or not at all.
 
     `name` is what the page is called. The mark "made with Zero-1-to-A" may only be left out by who confirms the
-    `consent` of the person shown; the notice that the head is computer-generated always stays. Raises InputError when
+    `consent` of the person shown; the notice that the head is AI-generated always stays. Raises InputError when
     that is missing, when the name or the place cannot be used, or when the head does not fit into a glb.
     """
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"cannot write {path.name} as a page: use a name that ends in .html")
-    if not mark and not consent:
-        raise InputError(
-            "to leave out the mark, confirm that the person shown agreed to this page (on the command line: --consent)"
-        )
+    check_mark(mark, consent)
     name = " ".join(name.split())[:120] or "A head to play with"
     packed = gzip.compress(light_glb(saved), 9, mtime=0)
     parts = {
         "name": escape(name),
         "date": escape(saved.details.created[:10]),
         "generator": f"zero1toa {__version__}",
+        "source": DIGITAL_SOURCE_TYPE,
         "description": escape(f"{NOTICE} Turn it, and move its face."),
         "notice": escape(NOTICE) + " How it was made, and what you may do with it",
-        "lines": "".join(f"<li>{escape(line)}</li>" for line in (*saved.provenance(), *licence)),
+        "lines": "".join(f"<li>{escape(line)}</li>" for line in (*saved.provenance().lines(), *licence)),
         "mark": MARK if mark else "",
         "label": _script_text(f"{name}: a 3D head. Arrow keys turn it, plus and minus zoom, 0 goes back."),
         "avatar": base64.b64encode(packed).decode("ascii"),

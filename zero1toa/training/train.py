@@ -58,7 +58,7 @@ class Batches(IterableDataset):
             files = example_files(self.folder)
             for _ in range(100):
                 clips, frames, size, _ = SHAPES[rng.choice(len(SHAPES), p=[shape[-1] for shape in SHAPES])]
-                drawn = [files[k] for k in rng.choice(len(files), clips, replace=False)]
+                drawn = [files[k] for k in rng.integers(len(files), size=clips)]
                 examples = [vary(draw_frames(load_example(file), frames, rng), rng) for file in drawn]
                 yield stack([crop(batch_of(example, withhold(rng)), size, rng) for example in examples])
 

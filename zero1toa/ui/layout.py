@@ -183,7 +183,8 @@ def _on_share(sharing: Sharing, share: Share, files: Files, shown: gr.State, ses
     share.zip.click(sharing.folder, what, given, api_name="folder", **light)
     look = "(...given) => [...given.slice(0, -1), Zero1toApp.seen()]"
     share.png.click(sharing.picture, [*what, seen], given, js=look, api_name="picture", **light)
-    share.mp4.click(sharing.video, [*what, share.what, share.from_here, seen], given, js=look, api_name="video", **light)
+    film = [*what, share.what, share.from_here, share.mark, share.consent, seen]
+    share.mp4.click(sharing.video, film, given, js=look, api_name="video", **light)
     share.copy.click(None, None, share.link, js="() => Zero1toApp.link()", **PRIVATE)
 
 

@@ -15,6 +15,7 @@ from zero1toa.evaluation.contact_sheet import contact_sheet
 from zero1toa.export.motion import read_motion, write_motion
 from zero1toa.head import load_head
 from zero1toa.media import write_image
+from zero1toa.provenance import Provenance
 from zero1toa.types import InputError
 from zero1toa.ui.pictures import message, stage_strip
 from zero1toa.ui.session import Session, Shown, delete_upload
@@ -80,7 +81,7 @@ class Playing:
         try:
             picture = contact_sheet([(one.name, one.viewer()) for one in rows], size=GRID_SIZE)
             path = session.file("grid.png")
-            write_image(path, picture, metadata={"Comment": "computer-generated head avatars"})
+            write_image(path, picture, provenance=Provenance(settings=f"avatars beside each other: {len(rows)}"))
         except InputError as error:
             raise gr.Error(str(error), print_exception=False) from error
         return str(path), session

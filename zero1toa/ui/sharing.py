@@ -15,11 +15,11 @@ from typing import Any
 import gradio as gr
 
 from zero1toa.export.ply import write_ply
-from zero1toa.export.video import demo, perform_for, turntable
+from zero1toa.export.video import demo, perform_for, turntable, write_rendering
 from zero1toa.export.views import Viewer
 from zero1toa.export.web import write_html
 from zero1toa.expressions import towards
-from zero1toa.media import write_image, write_video
+from zero1toa.media import write_image
 from zero1toa.symgen.performances import PERFORMANCES
 from zero1toa.types import AvatarError, InputError
 from zero1toa.ui.pictures import message, sentence
@@ -98,11 +98,18 @@ class Sharing:
             state = towards(viewer.saved.state[:1], stands.values or {}, names)
             camera = viewer.camera(stands.yaw, stands.pitch, zoom=stands.zoom, size=PICTURE_SIZE)
             path = session.file("avatar.png")
-            write_image(path, viewer.draw(state, camera), metadata={"Comment": " ".join(viewer.saved.provenance())})
+            write_image(path, viewer.draw(state, camera), provenance=viewer.saved.provenance())
         return str(path), session, _said("picture", path)
 
     def video(
-        self, shown: Shown | None, session: Session | None, what: str, from_here: bool, seen: str
+        self,
+        shown: Shown | None,
+        session: Session | None,
+        what: str,
+        from_here: bool,
+        mark: bool,
+        consent: bool,
+        seen: str,
     ) -> Iterator[tuple[Any, Any, Any]]:
         """Draw a video: `from_here` keeps the camera where it stands on the stage."""
         with _sentences():
@@ -111,7 +118,7 @@ class Sharing:
             path, frames = session.file("avatar.mp4"), _frames(viewer, what, Seen.read(seen) if from_here else Seen())
             # Nobody waits for the film of a visitor who has left.
             wanted = takewhile(lambda _: session.alive, frames)
-            write_video(path, wanted, VIDEO_FPS, comment=" ".join(viewer.saved.provenance()))
+            write_rendering(path, wanted, VIDEO_FPS, viewer.saved, mark=mark, consent=consent)
         yield str(path), session, _said("video", path)
 
 
@@ -123,7 +130,7 @@ def write_files(session: Session, shown: Shown) -> tuple[str, str, str]:
 def write_splats(session: Session, viewer: Viewer) -> Path:
     """Write the splats as a ply file, in the photo's pose."""
     return write_ply(
-        session.file("avatar.ply"), viewer.saved.avatar.pose(viewer.saved.state[:1]), comments=viewer.saved.provenance()
+        session.file("avatar.ply"), viewer.saved.avatar.pose(viewer.saved.state[:1]), comments=viewer.saved.provenance().lines()
     )
 
 
