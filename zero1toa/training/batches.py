@@ -38,8 +38,9 @@ class Batch:
 
 
 def draw_frames(example: ClipExample, count: int, rng: np.random.Generator) -> ClipExample:
-    """Choose frames of an example in their order, from `count` neighbours to all spread out."""
+    """Choose frames of an example in their order, from `count` neighbours to all spread out; all if it has fewer."""
     frames = len(example.frames)
+    count = min(count, frames)
     step = int(rng.integers(1, (frames - 1) // max(count - 1, 1) + 1)) if count > 1 else 1
     first = int(rng.integers(0, frames - step * (count - 1)))
     chosen = slice(first, first + step * (count - 1) + 1, step)

@@ -13,7 +13,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +23,13 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from zero1toa.priors.embedded.model import Conditions, CopyUNet, Recipe, compose
-from zero1toa.priors.noise import alphas_kept
+from zero1toa.priors.noise import TRAIN_STEPS, alphas_kept
+from zero1toa.priors.pictures import load_pretrained
 from zero1toa.training.batches import Batch, batch_of, conditions_of, crop, draw_frames, stack, vary, withhold
 from zero1toa.training.dataset import example_files, load_example
 from zero1toa.training.scores import Scores, mean_scores, score
@@ -63,29 +64,43 @@ class Batches(IterableDataset):
                 yield stack([crop(batch_of(example, withhold(rng)), size, rng) for example in examples])
 
 
-def loss_of(model: CopyUNet, batch: Batch, kept: Float[Tensor, "1000"], chance: torch.Generator) -> Tensor:
+# Gives the loss of a batch; chance is for noise and its levels.
+Loss = Callable[[CopyUNet, Batch, torch.Generator], Tensor]
+
+
+def denoising_loss(model: CopyUNet, batch: Batch, chance: torch.Generator) -> Tensor:
     """Give the loss of a batch at random noise levels: the squared error of the clean picture.
 
     That of v is this over sigma², which counts most where little noise is left and the network is least needed.
     """
-    clean, told = batch.clean, batch.conditions
-    timestep = torch.randint(0, 1000, (len(clean),), generator=chance)
-    timestep = torch.where(torch.rand(len(clean), generator=chance) < FROM_NOISE, 999, timestep)
-    angle = torch.acos(kept[timestep].sqrt()).to(clean)
-    wide = angle[:, None, None, None, None]
+    clean = batch.clean
+    level = torch.randint(0, TRAIN_STEPS, (len(clean),), generator=chance)
+    level = torch.where(torch.rand(len(clean), generator=chance) < FROM_NOISE, TRAIN_STEPS - 1, level)
+    angle = angles(level, clean)
     noise = torch.randn(clean.shape, generator=chance).to(clean)
-    sample = wide.cos() * clean + wide.sin() * noise
-    recipe = model(sample, timestep.to(clean), angle, told)
-    painted = composed(recipe, told, sample, wide)
+    painted, recipe = predict(model, batch.conditions, angle.cos() * clean + angle.sin() * noise, level)
     error = (batch.weights * (painted - clean) ** 2).mean() / batch.weights.mean()
     return error + RESIDUAL_PENALTY * recipe[:, -3:].pow(2).mean()
 
 
-def composed(recipe: Recipe, told: Conditions, sample: Tensor, angle: Tensor) -> Float[Tensor, "B T 3 H W"]:
-    """Compose the clean frames in [-1, 1] of a noisy sample."""
+def predict(
+    model: CopyUNet,
+    told: Conditions,
+    sample: Float[Tensor, "B T 3 H W"],
+    level: Int[Tensor, "B"],
+    studied: tuple[Tensor, ...] | None = None,
+) -> tuple[Float[Tensor, "B T 3 H W"], Recipe]:
+    """Give the clean frames, in [-1, 1], that the network composes from noisy ones, and by which recipe."""
+    angle = angles(level, sample)
+    recipe = model(sample, level.to(sample), angle.flatten(), told, studied)
     flat = lambda pictures: pictures.flatten(0, 1)
-    noisy = (angle.cos() * sample + 1) / 2
-    return (compose(recipe, flat(told.warp), flat(told.render), flat(noisy)) * 2 - 1).unflatten(0, sample.shape[:2])
+    left = (angle.cos() * sample + 1) / 2
+    return (compose(recipe, flat(told.warp), flat(told.render), flat(left)) * 2 - 1).unflatten(0, sample.shape[:2]), recipe
+
+
+def angles(level: Int[Tensor, "B"], like: Tensor) -> Float[Tensor, "B 1 1 1 1"]:
+    """Give the angles of noise levels (see `zero1toa.priors.noise`)."""
+    return torch.acos(alphas_kept()[level].sqrt())[:, None, None, None, None].to(like)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +115,20 @@ class TrainingConfig:
     validation: Path | None = None
     real: Path | None = None
     network: Mapping[str, Any] = field(default_factory=dict)  # what differs from `CopyUNet`'s own sizes
+    start: Path | None = None  # weights to begin with
 
 
-def train(data: Path, run: Path, config: TrainingConfig) -> None:
+def train(data: Path, run: Path, config: TrainingConfig, loss: Loss = denoising_loss) -> None:
     """Train until the steps have been taken or the minutes are over; see the module's docstring."""
     accelerator = Accelerator()
     torch.manual_seed(config.seed)
     run.mkdir(parents=True, exist_ok=True)
     learner = Learner.begin(run, config, accelerator)
-    kept, chance = alphas_kept(), torch.Generator().manual_seed(config.seed + learner.done)
+    chance = torch.Generator().manual_seed(config.seed + learner.done)
     began = kept_at = time.monotonic()
     recent: list[float] = []
     for batch in DataLoader(Batches(data, config.seed), batch_size=None, num_workers=1, prefetch_factor=4):
-        recent.append(learner.step(batch.to(accelerator.device), kept, chance))
+        recent.append(learner.step(loss(learner.model, batch.to(accelerator.device), chance)))
         elapsed = time.monotonic() - began
         over = learner.done >= config.steps or elapsed > 60 * config.minutes
         if accelerator.is_main_process:
@@ -142,7 +158,8 @@ class Learner:
     @classmethod
     def begin(cls, run: Path, config: TrainingConfig, accelerator: Accelerator) -> Learner:
         """Begin anew, or where the run's checkpoint is."""
-        model = CopyUNet(**config.network).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]: torch's own overloads lack it
+        model = CopyUNet(**config.network) if config.start is None else load_network(config.start)
+        model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]: torch's own overloads lack it
         average = EMAModel(model.parameters(), decay=0.999, use_ema_warmup=True, power=0.75)
         optimizer = torch.optim.AdamW(model.parameters(), lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01)
         done = 0
@@ -156,11 +173,10 @@ class Learner:
         average.to(accelerator.device)
         return cls(model, average, optimizer, accelerator, config.rate, done)
 
-    def step(self, batch: Batch, kept: Float[Tensor, "1000"], chance: torch.Generator) -> float:
-        """Take one step; gives the loss."""
+    def step(self, loss: Tensor) -> float:
+        """Take one step down a loss, and give it."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * min(1.0, (self.done + 1) / WARM_UP)
-        loss = loss_of(self.model, batch, kept, chance)
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
@@ -205,10 +221,8 @@ def score_all(model: CopyUNet, folder: Path) -> dict[str, float]:
         example = load_example(file)
         told = conditions_of(example)
         noise = torch.randn(told.warp.shape, generator=torch.Generator().manual_seed(example.seed))
-        recipe = model(noise, torch.tensor([999.0]), torch.tensor([math.pi / 2]), told)
-        nothing = torch.full_like(told.warp[0], 0.5)
-        painted = compose(recipe, told.warp[0], told.render[0], nothing).movedim(1, -1).clamp(0, 1)
-        rows.append(score(painted, example))
+        painted = predict(model, told, noise, torch.tensor([TRAIN_STEPS - 1]))[0]
+        rows.append(score((painted[0].movedim(1, -1) + 1).clamp(0, 2) / 2, example))
     return {name: round(value, 2) for name, value in mean_scores(rows).items()}
 
 
@@ -221,8 +235,13 @@ def _tell(run: Path, **values) -> None:
     sys.stdout.flush()
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m zero1toa.training.train", description=(__doc__ or "").splitlines()[0])
+def load_network(folder: Path) -> CopyUNet:
+    """Load the weights that a run has kept, in 32 bits, to learn on."""
+    return load_pretrained(CopyUNet, folder, torch.device("cpu"), torch.float32).requires_grad_(True).train()
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what all trainings want to know."""
     parser.add_argument("data", type=Path, help="folder of examples to learn from")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the run")
     parser.add_argument("--validation", type=Path, help="folder of examples of unseen people")
@@ -232,11 +251,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=4e-4, help="learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", type=int, default=500, help="steps between validations")
-    asked = parser.parse_args(arguments)
-    config = TrainingConfig(
+
+
+def config_of(asked: argparse.Namespace) -> TrainingConfig:
+    """Turn the options into settings."""
+    return TrainingConfig(
         asked.steps, asked.minutes, asked.rate, asked.every, asked.seed, validation=asked.validation, real=asked.real
     )
-    train(asked.data, asked.output, config)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m zero1toa.training.train", description=(__doc__ or "").splitlines()[0])
+    add_options(parser)
+    asked = parser.parse_args(arguments)
+    train(asked.data, asked.output, config_of(asked))
     return 0
 
 

@@ -147,13 +147,13 @@ class CopyUNet(ModelMixin, ConfigMixin):
         nn.init.zeros_(self.outlet.weight)
         nn.init.zeros_(self.outlet.bias)  # pyright: ignore[reportArgumentType]
 
-    def study(self, photo: Float[Tensor, "B 7 H W"]) -> tuple[Tensor, Tensor, Tensor]:
+    def study(self, photo: Float[Tensor, "B 7 H W"]) -> tuple[Tensor, ...]:
         """Look at a photo, once for all steps and clips: colours times matte, matte, and its drawn landmarks."""
         return self.photo(photo)
 
     def forward(
         self, sample: Float[Tensor, "B T 3 H W"], timestep: Float[Tensor, "B"], angle: Float[Tensor, "B"], told: Conditions,
-        studied: tuple[Tensor, Tensor, Tensor] | None = None,
+        studied: tuple[Tensor, ...] | None = None,
     ) -> Recipe:  # fmt: skip
         """Say how to compose the clean pictures of noisy ones (in [-1, 1]) at a timestep in [0, 1000)."""
         batch, frames = sample.shape[:2]
@@ -181,7 +181,7 @@ class CopyUNet(ModelMixin, ConfigMixin):
         Untrained, it gives what `projection` gives: the warp as far as that is trusted, and the render.
         """
         size = raw.shape[-2:]
-        confidence = conditions.confidence.flatten(0, 1).float().clamp(0.01, 0.99)
+        confidence = (conditions.confidence.flatten(0, 1).float() * told[:, 1, None, None, None]).clamp(0.01, 0.99)
         signal = torch.log(torch.cos(angle).clamp_min(1e-6) / torch.sin(angle).clamp_min(1e-4))
         fetching = torch.full_like(confidence, RELUCTANT)
         sampling = (RELUCTANT + 2 * signal.clamp(-6, 2))[:, None, None, None].expand_as(confidence)
