@@ -21,13 +21,16 @@ from urllib.parse import parse_qs, urlsplit
 
 @dataclass
 class Platform:
-    """Lends "GPUs": notes the seconds that are asked for and the processes that got them, and ends who takes longer."""
+    """Lends "GPUs": notes the seconds that are asked for and the processes that got them, and ends who takes longer.
+
+    A process that is done is ended as well, so that nothing of it can be of use to the next one.
+    """
 
     generous: bool = True
     asked: list[int] = field(default_factory=list)
     processes: list[int] = field(default_factory=list)
     killed: list[int] = field(default_factory=list)
-    _timers: dict[str, threading.Timer] = field(default_factory=dict)
+    _lent: dict[str, tuple[int, threading.Timer]] = field(default_factory=dict)
 
     def schedule(self, durationSeconds: str, **_: str) -> tuple[int, dict]:
         if not self.generous:
@@ -37,23 +40,27 @@ class Platform:
 
     def allow(self, allowToken: str, pid: str) -> tuple[int, dict]:
         self.processes.append(int(pid))
-        timer = threading.Timer(self.asked[int(allowToken)], self._kill, [int(pid)])
-        self._timers[allowToken] = timer
+        timer = threading.Timer(self.asked[int(allowToken)], self._cut_off, [int(pid)])
+        self._lent[allowToken] = int(pid), timer
         timer.start()
         return 200, {}
 
     def release(self, allowToken: str, **_: str) -> tuple[int, dict]:
-        if timer := self._timers.pop(allowToken, None):
-            timer.cancel()
+        self._take_back(allowToken)
         return 200, {}
 
     def startup_report(self) -> tuple[int, dict]:
         return 200, {}
 
-    def _kill(self, pid: int) -> None:
+    def _cut_off(self, pid: int) -> None:
         self.killed.append(pid)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        _kill(pid)
+
+    def _take_back(self, token: str) -> None:
+        if token in self._lent:
+            pid, timer = self._lent.pop(token)
+            timer.cancel()
+            _kill(pid)
 
     @contextlib.contextmanager
     def listening(self):
@@ -81,8 +88,13 @@ class Platform:
             yield f"http://127.0.0.1:{server.server_address[1]}"
         finally:
             server.shutdown()
-            for timer in self._timers.values():
-                timer.cancel()
+            for token in tuple(self._lent):
+                self._take_back(token)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def environment(address: str, folder: Path) -> dict[str, str]:

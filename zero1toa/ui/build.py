@@ -22,10 +22,9 @@ from zero1toa.export.saved import SavedAvatar
 from zero1toa.pipeline import create_avatar, read_portrait, render, settle_prior
 from zero1toa.symgen.events import Event
 from zero1toa.types import InputError, Portrait
-from zero1toa.ui import shared_gpus
 from zero1toa.ui.pictures import clip_figure, curves, message, sentence, stage_strip, status_line, webp_loop
 from zero1toa.ui.session import Session, Shown
-from zero1toa.ui.shared_gpus import Turn, on_shared_gpus, turn_seconds
+from zero1toa.ui.shared_gpus import CHECKPOINT_S, Turn, compiling, on_shared_gpus, turn_seconds
 
 # What a creation takes on two cores of 2026: seconds to begin with, and for an iteration at 512 x 512.
 BEGIN_S, STEP_S = 12.0, 0.19
@@ -71,7 +70,7 @@ def build(photo: str | Portrait, config: Config, session: Session, *, resume: bo
             return
         session.run.mkdir(exist_ok=True)
         session.portrait.write_bytes(pickle.dumps(portrait))
-    if on_shared_gpus() and (program := shared_gpus.compiling()) is not None:
+    if on_shared_gpus() and (program := compiling()) is not None:
         while program.poll() is None and not session.stopping:
             yield Progress(status=message("This Space has just started: compiling, which takes a minute or two…"))
             time.sleep(1)
@@ -93,9 +92,7 @@ def work(config: Config, session: Session, *, resume: bool = False) -> Iterator[
     turn = Turn(math.inf)
     if on_shared_gpus():
         turn = Turn(gpu_seconds(config))
-        config = replace(
-            config, trainer=replace(config.trainer, checkpoint_s=min(config.trainer.checkpoint_s, shared_gpus.CHECKPOINT_S))
-        )
+        config = replace(config, trainer=replace(config.trainer, checkpoint_s=min(config.trainer.checkpoint_s, CHECKPOINT_S)))
     config, _ = settle_prior(config)  # so that the avatar is saved with the name of the prior that made it
     portrait: Portrait = pickle.loads(session.portrait.read_bytes())  # our own, from a folder only we may write to
     events: Any = create_avatar(portrait, config, folder=session.run, resume=resume)  # an iterator that can be closed
