@@ -68,15 +68,19 @@ def list_uploads(sdk: str, root: Path) -> list[Upload]:
 
 def push(space: str, files: Sequence[Upload], *, sdk: str, hardware: str | None, private: bool) -> str:
     """Make the Space if there is none, put the files there in one commit, and give its address."""
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, SpaceHardware
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
     from huggingface_hub.utils import HFValidationError
 
+    try:
+        machine = SpaceHardware(hardware) if hardware else None
+    except ValueError as error:
+        raise InputError(f"no hardware is called {hardware!r}: use one of {', '.join(SpaceHardware)}") from error
     api = HfApi()
     wanted = {file.path for file in files}
     try:
         made = api.create_repo(
-            space, repo_type="space", space_sdk=sdk, space_hardware=hardware, private=private or None, exist_ok=True,
+            space, repo_type="space", space_sdk=sdk, space_hardware=machine, private=private or None, exist_ok=True,
         )  # fmt: skip
         old = set(api.list_repo_files(space, repo_type="space")) - wanted - set(THEIRS)
         operations = [
