@@ -1,10 +1,13 @@
 # The app on port 7860, for CPUs:    docker build -t zero1toa . && docker run -p 7860:7860 zero1toa
-# and for CUDA:    docker build -t zero1toa --build-arg BASE=nvidia/cuda:12.8.1-devel-ubuntu22.04 --build-arg DEVICE=cuda .
+# and for CUDA:    docker build -t zero1toa --build-arg BASE=nvidia/cuda:12.8.1-devel-ubuntu22.04 .
 #                  docker run --gpus all -p 7860:7860 zero1toa
-# gsplat compiles its kernels at first use, so that base has to be a devel one.
+# gsplat compiles its kernels at first use, so that base has to be a devel one. Nothing here needs a GPU while it is built.
+# Without a network, with weights that were fetched elsewhere:
+#                  docker run --network none -v ~/.cache/zero1toa/weights:/home/user/.cache/zero1toa/weights zero1toa
 ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE}
-ARG DEVICE=cpu
+# Where pip finds torch's CPU builds, which pytorch.org says: without it, it takes the default build with gigabytes of CUDA.
+ARG TORCH_INDEX=
 
 # libgl1 and libglib2.0-0 for OpenCV, libgomp1 for numba's threads; Python where the base has none.
 RUN apt-get update \
@@ -23,17 +26,17 @@ ENV HOME=/home/user \
     GRADIO_SERVER_PORT=7860
 WORKDIR /home/user/app
 
-# The CPU build of torch first, so that the default one, which brings CUDA along, is not taken.
 COPY --chown=user requirements.txt .
 RUN python3 -m venv /home/user/venv \
-    && if [ "$DEVICE" = cpu ]; then \
-        pip install --no-cache-dir "torch>=2.8,<=2.13.0"; \
+    && if [ -n "$TORCH_INDEX" ]; then \
+        pip install --no-cache-dir --index-url "$TORCH_INDEX" "torch>=2.8,<=2.13.0"; \
     fi \
     && pip install --no-cache-dir -r requirements.txt
 
 COPY --chown=user . .
-# Build the head model's cache now, not at the first visit.
-RUN python -c "from zero1toa.head import load_head; load_head()"
+# Build the head model's cache and compile the kernels now, not at the first visit; another kind of CPU compiles them again.
+RUN python -m zero1toa create examples/maya.jpg -o /tmp/first --preset preview --iterations 20 --device cpu \
+    && rm -r /tmp/first
 
 EXPOSE 7860
 CMD ["python", "app.py"]

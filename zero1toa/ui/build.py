@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import pickle
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,15 @@ from zero1toa.config import Config
 from zero1toa.export.glb import glb_bytes
 from zero1toa.export.package import describe, save_avatar
 from zero1toa.export.saved import SavedAvatar
-from zero1toa.pipeline import create_avatar, render, settle_prior
+from zero1toa.pipeline import create_avatar, read_portrait, render, settle_prior
 from zero1toa.symgen.events import Event
 from zero1toa.types import InputError, Portrait
 from zero1toa.ui.pictures import clip_figure, curves, message, sentence, stage_strip, status_line, webp_loop
 from zero1toa.ui.session import Session, Shown
+from zero1toa.ui.shared_gpus import CHECKPOINT_S, Turn, compiling, on_shared_gpus, turn_seconds
 
-# What a visitor of a Space with shared GPUs asks for; ignored everywhere else.
-GPU_SECONDS = 100
+# What a creation takes on two cores of 2026: seconds to begin with, and for an iteration at 512 x 512.
+BEGIN_S, STEP_S = 12.0, 0.19
 # Seconds between avatars to play with while they grow, and the share of the time that writing them may take.
 LIVE_S, LIVE_SHARE = 5.0, 0.1
 CURVE_S, SMOOTH = 1.0, 0.15
@@ -42,29 +44,68 @@ class Progress:
     curves: str = ""
     note: str = ""
     error: str = ""
-    portrait: Portrait | None = None
     done: Shown | None = None
 
 
-# Records and paths go in, records of text come out: on shared GPUs this runs in another process.
-@spaces.GPU(duration=GPU_SECONDS)
+def usual_seconds(config: Config) -> float:
+    """Estimate what a creation takes on two CPU cores."""
+    trainer = config.trainer
+    return BEGIN_S + STEP_S * trainer.curriculum.iterations * (trainer.size / 512) ** 2
+
+
 def build(photo: str | Portrait, config: Config, session: Session, *, resume: bool = False) -> Iterator[Progress]:
     """Make an avatar in the session's folder, or go on with one; stopping, closing and failing all keep what there is.
 
-    What is wrong with the photo comes as the `error` of the last record.
+    On shared GPUs it ends after one turn, and whoever wants more asks to go on. What is wrong with the photo comes as
+    the `error` of the last record.
     """
+    if not (resume and session.portrait.is_file()):
+        # Looking at the photo needs no GPU, so nobody's time on one is spent on it.
+        try:
+            portrait = photo if isinstance(photo, Portrait) else read_portrait(Path(photo), config)
+        except InputError as error:
+            yield Progress(error=sentence(str(error)))
+            return
+        if not session.alive:
+            return
+        session.run.mkdir(exist_ok=True)
+        session.portrait.write_bytes(pickle.dumps(portrait))
+    if on_shared_gpus() and (program := compiling()) is not None:
+        while program.poll() is None and not session.stopping:
+            yield Progress(status=message("This Space has just started: compiling, which takes a minute or two…"))
+            time.sleep(1)
+    yield from work(config, session, resume=resume)
+
+
+def gpu_seconds(config: Config, *rest: Any, **options: Any) -> int:
+    """Say how long `work` may need a shared GPU; it gets the same arguments."""
+    return turn_seconds(usual_seconds(config))
+
+
+# Records and paths go in, records of text come out: on shared GPUs this runs in a forked process, and what it has made
+# of its memory is lost; only the session's folder stays.
+@spaces.GPU(duration=gpu_seconds)
+def work(config: Config, session: Session, *, resume: bool = False) -> Iterator[Progress]:
+    """Make an avatar of the portrait in the session's folder; on shared GPUs, for as long as a turn lasts."""
+    if not session.alive:
+        return  # whoever asked for it has left while it waited for a GPU
+    turn = Turn(math.inf)
+    if on_shared_gpus():
+        turn = Turn(gpu_seconds(config))
+        config = replace(config, trainer=replace(config.trainer, checkpoint_s=min(config.trainer.checkpoint_s, CHECKPOINT_S)))
     config, _ = settle_prior(config)  # so that the avatar is saved with the name of the prior that made it
-    source: Any = Path(photo) if isinstance(photo, str) else photo
-    events: Any = create_avatar(source, config, folder=session.run, resume=resume)  # an iterator that can be closed
+    portrait: Portrait = pickle.loads(session.portrait.read_bytes())  # our own, from a folder only we may write to
+    events: Any = create_avatar(portrait, config, folder=session.run, resume=resume)  # an iterator that can be closed
     growing, event = Growing(config, session), None
     try:
         for event in events:
             growing.note(event)
-            if event.stage == "done" or session.stopping:
+            if event.stage == "done" or session.stopping or turn.over(event):
                 break
             yield growing.progress(event)
-        if session.stopping:
-            yield Progress(status=message("Stopped. Keeping what there is…"))
+        if not growing.finished:
+            why = "Stopped." if session.stopping else "The time on the GPU is over."
+            yield Progress(status=message(f"{why} Keeping what there is…"))
         events.close()
         yield _end(growing, event)
     except InputError as error:
@@ -109,7 +150,6 @@ class Growing:
             clip=clip,
             curves=self._curves(event),
             note=sentence(" ".join(fresh.notes)) if fresh is not None and fresh.notes else "",
-            portrait=fresh,
         )
 
     def keep(self) -> Shown | None:
@@ -173,7 +213,7 @@ def _end(growing: Growing, event: Event | None) -> Progress:
     done = (
         "Your avatar is ready."
         if growing.finished
-        else f"Stopped after {growing.iteration} iterations; this is the avatar so far."
+        else f"Ended after {growing.iteration} of {event.iterations if event else 0} iterations; this is the avatar so far."
     )
     took = f"made in {time.monotonic() - growing.began:.0f} s, {event.splats if event else 0:,} splats"
     stage = "done" if growing.finished else event.stage if event else ""

@@ -19,6 +19,7 @@ from zero1toa.ui.making import Making, Screen, find_photos
 from zero1toa.ui.pictures import gallery_row
 from zero1toa.ui.playing import Playing, find_gallery
 from zero1toa.ui.session import close_session
+from zero1toa.ui.shared_gpus import compiling, on_shared_gpus, survive_forks
 from zero1toa.ui.sharing import Sharing
 from zero1toa.ui.steps import (
     Build,
@@ -53,6 +54,9 @@ QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 
 def build_app(presets: Mapping[str, Config] = PRESETS, examples: Path = EXAMPLES) -> gr.Blocks:
     """Build the page."""
+    if on_shared_gpus():
+        survive_forks()
+        compiling()
     photos, gallery = find_photos(examples), find_gallery(examples)
     gr.set_static_paths([shown.glb for shown in gallery])
     making, playing, sharing = Making(presets), Playing(gallery, photos), Sharing()

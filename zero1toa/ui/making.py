@@ -22,9 +22,10 @@ from zero1toa.pipeline import read_portrait
 from zero1toa.portrait.detect import choose_face, detect_faces
 from zero1toa.portrait.prepare import PortraitConfig
 from zero1toa.types import InputError, Portrait
-from zero1toa.ui.build import Progress, build
+from zero1toa.ui.build import Progress, build, gpu_seconds, usual_seconds
 from zero1toa.ui.pictures import faces_figure, fit_figure, message, sentence, shrunk, stage_strip
 from zero1toa.ui.session import Session, Shown
+from zero1toa.ui.shared_gpus import on_shared_gpus, quota_lines
 from zero1toa.ui.sharing import write_files
 
 CONSENT = "Please confirm this first."
@@ -34,8 +35,6 @@ PHOTO_SIZE, FIT_SIZE = 480, 320  # pixels that the page is sent
 
 # After so many seconds every page has fetched what it was given.
 FETCHED_S = 60.0
-# What a creation takes on two cores of 2026: seconds to begin with, and for an iteration at 512 x 512.
-BEGIN_S, STEP_S = 12.0, 0.19
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,10 @@ class Making:
         return int(event.face)
 
     def estimate(self, preset: str) -> str:
-        """Say how long a creation will take."""
+        """Say how long a creation will take, and on shared GPUs what it will cost the visitor."""
+        if on_shared_gpus():
+            turn = gpu_seconds(self._config(preset, 0))
+            return message(f"Asks for {turn} seconds on a GPU.", detail=quota_lines(turn))
         said = f"Takes about {_spoken(self._seconds(self._config(preset, 0)))} on this computer."
         return message(said, detail=["The very first one takes a minute more."] if self.pace == 1 else [])
 
@@ -173,21 +175,21 @@ class Making:
             raise gr.Error(problem, print_exception=False)
         session = Session.open()
         try:
-            for step in build(photo, self._config(preset, seed), session):
-                if step.error:
-                    raise gr.Error(step.error, print_exception=False)
-            yield write_files(session, session.avatars()[-1])
+            yield write_files(session, _whole(photo, self._config(preset, seed), session))
         finally:
             session.close()
 
     def _work(self, order: Order, session: Session, *, resume: bool) -> Iterator[Screen]:
         """Run a creation, or go on with one, and put it on the page."""
         expected, began = self._seconds(order.config), time.monotonic()
+        about = (
+            f"{gpu_seconds(order.config)} seconds on a GPU at most" if on_shared_gpus() else f"about {_spoken(expected)} in all"
+        )
         yield Screen(
             session,
             steps=gr.update(selected="build"),
             stages=stage_strip("prepare"),
-            status=message("Reading the photo and fitting a head to it", detail=[f"about {_spoken(expected)} in all"]),
+            status=message("Reading the photo and fitting a head to it", detail=[about]),
             create=gr.update(interactive=False),
             stop=gr.update(visible=True, interactive=True, value="Stop and keep this"),
             resume=gr.update(visible=False),
@@ -197,15 +199,21 @@ class Making:
         )
         idle: dict[str, Any] = {"create": gr.update(interactive=True), "stop": gr.update(visible=False)}
         done: Shown | None = None
-        for step in build(order.photo, order.config, session, resume=resume):
-            if step.note:
-                gr.Info(step.note, duration=12)
-            if step.error:
-                yield Screen(session, stages=stage_strip(), status=message(step.error), **idle)
-                raise gr.Error(step.error, duration=None, print_exception=False)
-            done = step.done or done
-            session.forget_copies(Path(get_upload_folder()), "growing.glb", older_s=FETCHED_S)
-            yield Screen(session, **_shown(step))
+        try:
+            for step in build(order.photo, order.config, session, resume=resume):
+                if step.note:
+                    gr.Info(step.note, duration=12)
+                if step.error:
+                    yield Screen(session, stages=stage_strip())
+                    raise gr.Error(step.error, duration=None, print_exception=False)
+                done = step.done or done
+                session.forget_copies(Path(get_upload_folder()), "growing.glb", older_s=FETCHED_S)
+                yield Screen(session, **_shown(step))
+        except gr.Error as refused:
+            # Shared GPUs refuse who has no time left and cut off who takes too long; what is on disk waits.
+            again = gr.update(visible=session.portrait.is_file())
+            yield Screen(session, status=message(str(refused.message)), resume=again, **idle)
+            raise
         if done is None:
             yield Screen(session, **idle)
             return
@@ -228,8 +236,21 @@ class Making:
 
     def _seconds(self, config: Config) -> float:
         """Estimate what a creation takes."""
-        trainer = config.trainer
-        return self.pace * (BEGIN_S + STEP_S * trainer.curriculum.iterations * (trainer.size / 512) ** 2)
+        return self.pace * usual_seconds(config)
+
+
+def _whole(photo: str, config: Config, session: Session) -> Shown:
+    """Make an avatar to the end, on shared GPUs in as many turns as it takes."""
+    done: Shown | None = None
+    while done is None or not done.viewer().saved.details.finished:
+        resume, done = done is not None, None
+        for step in build(photo, config, session, resume=resume):
+            if step.error:
+                raise gr.Error(step.error, print_exception=False)
+            done = step.done or done
+        if done is None:
+            raise gr.Error("The work was stopped before there was anything to keep: try again.", print_exception=False)
+    return done
 
 
 def beside_photo(viewer: Viewer) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W 3"]] | None:

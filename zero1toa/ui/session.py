@@ -85,6 +85,11 @@ class Session:
         return self.folder / "run"
 
     @property
+    def portrait(self) -> Path:
+        """What was read out of the photo, for the creation to begin or go on with."""
+        return self.run / "portrait.pickle"
+
+    @property
     def stopping(self) -> bool:
         """Whether the work should end: the visitor said so, or has left."""
         return not self.alive or self._flag.exists()
