@@ -116,9 +116,14 @@ def _open_image(stream: IO[bytes], name: str) -> Image.Image:
         stream.seek(0)
         try:
             image = factory(stream, name)
+            animated = kind != "TIFF" and getattr(image, "n_frames", 1) > 1
         except _DAMAGE:
             break
-        if kind != "TIFF" and getattr(image, "n_frames", 1) > 1:
+        except Image.DecompressionBombError as error:  # its limit is lower than ours, and only some formats ask for it here
+            raise PortraitError(
+                f"{name} says that it has far too many pixels: save it again, smaller, as jpg or png"
+            ) from error
+        if animated:
             raise PortraitError(f"{name} is an animation: save one of its frames as jpg or png and use that")
         return image
     if prefix[4:8] == b"ftyp" and prefix[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"heim"):
@@ -149,7 +154,7 @@ def _decode(image: Image.Image, name: str) -> tuple[UInt8[np.ndarray, "H W 3"], 
             image = image.convert("RGB")
         if scale < 1:
             image.thumbnail((MAX_IMAGE_SIDE, MAX_IMAGE_SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    except _DAMAGE as error:
+    except (*_DAMAGE, Image.DecompressionBombError) as error:
         raise PortraitError(f"{name} is damaged or incomplete: copy or download the photo again") from error
     alpha = np.asarray(image.getchannel("A")) if transparent else None
     if alpha is not None and alpha.min() == 255:

@@ -17,9 +17,9 @@ from zero1toa.evaluation.contact_sheet import contact_sheet
 from zero1toa.evaluation.metrics import score_views
 from zero1toa.evaluation.subjects import Subject
 from zero1toa.export.package import RECORD, load_avatar, save_avatar
-from zero1toa.export.video import FPS, demo
+from zero1toa.export.video import FPS, demo, write_rendering
 from zero1toa.export.views import Viewer
-from zero1toa.media import write_image, write_video
+from zero1toa.media import write_image
 from zero1toa.pipeline import create_avatar, render
 from zero1toa.progress import Story
 from zero1toa.symgen.curriculum import CurriculumConfig
@@ -138,7 +138,7 @@ def write_results(folder: Path, outcomes: Sequence[Outcome]) -> None:
         write_image(folder / f"{name}-poses.png", contact_sheet(titled))
         demos = (demo(viewer, FRAMES, size=SIZE, fps=FPS) for viewer in viewers)
         beside = (np.concatenate(frames, 1) for frames in zip(*demos, strict=True))
-        write_video(folder / f"{name}.mp4", beside, FPS, comment="computer-generated head avatars, methods side by side")
+        write_rendering(folder / f"{name}.mp4", beside, FPS, viewers[0].saved)
 
 
 def _views_sheet(outcomes: Sequence[Outcome]) -> UInt8[np.ndarray, "H W 3"]:

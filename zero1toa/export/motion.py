@@ -85,7 +85,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _motion(record: dict[str, Any], name: str, names: tuple[str, ...]) -> Motion:
     fps = record["fps"]
     if isinstance(fps, bool) or not isinstance(fps, (int, float)) or not (math.isfinite(fps) and 0 < fps <= 1000):
-        raise MotionError(f"{name} says {fps} frames per second: write a number above 0")
+        raise MotionError(f"{name} says {fps!s:.40} frames per second: write a number above 0")
     theirs = list(record["names"])
     known = [column for column in theirs if column in names]
     if not known or len(set(known)) < len(known):
@@ -114,8 +114,8 @@ def _motion(record: dict[str, Any], name: str, names: tuple[str, ...]) -> Motion
 def _cameras(record: dict[str, Any] | None, frames: int, name: str) -> Camera:
     if record is None:
         return Camera(torch.zeros(0, 4, 4), torch.zeros(0, 3, 3), 0, 0)
-    width, height = int(record["width"]), int(record["height"])
-    if not (1 <= width <= 16_384 and 1 <= height <= 16_384):
+    width, height = record["width"], record["height"]
+    if not all(isinstance(side, int) and 1 <= side <= 16_384 for side in (width, height)):
         raise MotionError(f"{name} has cameras of {width} x {height} pixels: use 1 to 16384 a side")
     viewmats = _tensor(record["viewmats"], (frames, 4, 4), "viewmats", name)
     return Camera(viewmats, _tensor(record["intrinsics"], (frames, 3, 3), "intrinsics", name), width, height)

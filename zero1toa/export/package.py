@@ -247,7 +247,7 @@ def load_avatar(folder: str | Path, *, head: str | HeadModel | None = None) -> S
             crop=tuple(record["crop"]),
             notes=tuple(record["notes"]),
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         if isinstance(error, AvatarError):
             raise
         raise _damaged(folder, f"{RECORD} and {TENSORS} do not fit each other") from error
