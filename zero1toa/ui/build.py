@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from zero1toa.export.glb import glb_bytes
 from zero1toa.export.package import describe, save_avatar
 from zero1toa.export.saved import SavedAvatar
 from zero1toa.pipeline import create_avatar, read_portrait, render, settle_prior
+from zero1toa.portrait.kept import load_portrait, save_portrait
 from zero1toa.symgen.events import Event
 from zero1toa.types import InputError, Portrait
 from zero1toa.ui.pictures import clip_figure, curves, message, sentence, stage_strip, status_line, webp_loop
@@ -69,7 +69,7 @@ def build(photo: str | Portrait, config: Config, session: Session, *, resume: bo
         if not session.alive:
             return
         session.run.mkdir(exist_ok=True)
-        session.portrait.write_bytes(pickle.dumps(portrait))
+        save_portrait(session.portrait, portrait)
     if on_shared_gpus() and (program := compiling()) is not None:
         while program.poll() is None and not session.stopping:
             yield Progress(status=message("This Space has just started: compiling, which takes a minute or two…"))
@@ -94,7 +94,7 @@ def work(config: Config, session: Session, *, resume: bool = False) -> Iterator[
         turn = Turn(gpu_seconds(config))
         config = replace(config, trainer=replace(config.trainer, checkpoint_s=min(config.trainer.checkpoint_s, CHECKPOINT_S)))
     config, _ = settle_prior(config)  # so that the avatar is saved with the name of the prior that made it
-    portrait: Portrait = pickle.loads(session.portrait.read_bytes())  # our own, from a folder only we may write to
+    portrait = load_portrait(session.portrait)
     events: Any = create_avatar(portrait, config, folder=session.run, resume=resume)  # an iterator that can be closed
     growing, event = Growing(config, session), None
     try:

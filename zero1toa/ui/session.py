@@ -87,7 +87,7 @@ class Session:
     @property
     def portrait(self) -> Path:
         """What was read out of the photo, for the creation to begin or go on with."""
-        return self.run / "portrait.pickle"
+        return self.run / "portrait.safetensors"
 
     @property
     def stopping(self) -> bool:
