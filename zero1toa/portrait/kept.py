@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, fields
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -28,7 +29,12 @@ def save_portrait(file: Path, portrait: Portrait) -> None:
         "report": asdict(portrait.report),
     }
     aside = file.with_name(f".{file.name}")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside, {"record": json.dumps(record)})
+    # A file has no tensors that share their memory.
+    save_file(
+        {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()},
+        aside,
+        {"record": json.dumps(record)},
+    )
     aside.replace(file)
 
 

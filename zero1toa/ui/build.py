@@ -93,7 +93,11 @@ def work(config: Config, session: Session, *, resume: bool = False) -> Iterator[
     if on_shared_gpus():
         turn = Turn(gpu_seconds(config))
         config = replace(config, trainer=replace(config.trainer, checkpoint_s=min(config.trainer.checkpoint_s, CHECKPOINT_S)))
-    config, _ = settle_prior(config)  # so that the avatar is saved with the name of the prior that made it
+    try:
+        config, _ = settle_prior(config)  # so that the avatar is saved with the name of the prior that made it
+    except InputError as error:
+        yield Progress(error=sentence(str(error)))
+        return
     portrait = load_portrait(session.portrait)
     events: Any = create_avatar(portrait, config, folder=session.run, resume=resume)  # an iterator that can be closed
     growing, event = Growing(config, session), None
