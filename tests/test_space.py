@@ -110,7 +110,7 @@ def test_a_turn_ends_in_time_and_going_on_is_another(hosted, visit, astronaut_fi
 
 def test_who_is_cut_off_goes_on_from_what_is_on_disk(hosted, visit, astronaut_file):
     # A turn that never thinks it is over is ended by the platform.
-    platform, address = hosted(MOST_S=90, END_S=-1000, CHECKPOINT_S=1.0)
+    platform, address = hosted(MOST_S=40, END_S=-1000, CHECKPOINT_S=1.0)
     client = visit(address)
     with pytest.raises(Exception, match="aborted"):
         _watch(client, astronaut_file, "endless")

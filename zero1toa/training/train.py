@@ -38,7 +38,9 @@ from zero1toa.training.scores import Scores, mean_scores, score
 # the prior is used.
 SHAPES = ((2, 4, 128, 0.5), (1, 8, 128, 0.28), (1, 4, 256, 0.14), (1, 8, 256, 0.08))
 # Share of steps at pure noise, where every denoising starts and all has to come from the conditions.
-FROM_NOISE = 0.5
+FROM_NOISE = 0.6
+# Ruined drafts would rule all others, so errors count as shares of those of `projection`, which are taken for at least this.
+LEAST_ERROR = 0.004
 # What is copied need not be painted.
 RESIDUAL_PENALTY = 0.02
 # Steps in which the learning rate rises to its own, and seconds between checkpoints.
@@ -71,7 +73,8 @@ Loss = Callable[[CopyUNet, Batch, torch.Generator], Tensor]
 def denoising_loss(model: CopyUNet, batch: Batch, chance: torch.Generator) -> Tensor:
     """Give the loss of a batch at random noise levels: the squared error of the clean picture.
 
-    That of v is this over sigma², which counts most where little noise is left and the network is least needed.
+    That of v is this over sigma², which counts most where little noise is left and the network is least needed. It is
+    relative to the error of what the untrained network gives, as decibels are.
     """
     clean = batch.clean
     level = torch.randint(0, TRAIN_STEPS, (len(clean),), generator=chance)
@@ -79,7 +82,10 @@ def denoising_loss(model: CopyUNet, batch: Batch, chance: torch.Generator) -> Te
     angle = angles(level, clean)
     noise = torch.randn(clean.shape, generator=chance).to(clean)
     painted, recipe = predict(model, batch.conditions, angle.cos() * clean + angle.sin() * noise, level)
-    error = (batch.weights * (painted - clean) ** 2).mean() / batch.weights.mean()
+    told = batch.conditions
+    projected = torch.lerp(told.render, told.warp, told.confidence) * 2 - 1
+    of_clip = lambda frames: (batch.weights * (frames - clean) ** 2).mean((1, 2, 3, 4)) / batch.weights.mean((1, 2, 3, 4))
+    error = (of_clip(painted) / (of_clip(projected) + LEAST_ERROR)).mean()
     return error + RESIDUAL_PENALTY * recipe[:, -3:].pow(2).mean()
 
 
@@ -109,7 +115,7 @@ class TrainingConfig:
 
     steps: int = 100_000
     minutes: float = math.inf
-    rate: float = 4e-4
+    rate: float = 1e-3
     every: int = 500
     seed: int = 0
     validation: Path | None = None
@@ -160,7 +166,7 @@ class Learner:
         """Begin anew, or where the run's checkpoint is."""
         model = CopyUNet(**config.network) if config.start is None else load_network(config.start)
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]: torch's own overloads lack it
-        average = EMAModel(model.parameters(), decay=0.999, use_ema_warmup=True, power=0.75)
+        average = EMAModel(model.parameters(), decay=0.997, use_ema_warmup=True, power=0.75)
         optimizer = torch.optim.AdamW(model.parameters(), lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01)
         done = 0
         if (run / CHECKPOINT).exists():
@@ -248,7 +254,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--real", type=Path, help="folder of real clips as examples, only to judge by")
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many minutes")
-    parser.add_argument("--rate", type=float, default=4e-4, help="learning rate")
+    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", type=int, default=500, help="steps between validations")
 
