@@ -146,6 +146,22 @@ def test_two_visitors_do_not_see_each_other(visit, server, astronaut_file):
     assert not list(cache.glob(f"*/{mark}-*"))
 
 
+def test_methods_are_compared_side_by_side(visit, astronaut_file):
+    from gradio_client import handle_file
+
+    client, photo = visit(), handle_file(str(astronaut_file))
+    for names, agreed, said in ((["unordered"], True, "two to"), (["unordered", "no-temporal"], False, "confirm")):
+        with pytest.raises(Exception, match=said):
+            client.predict(names, photo, agreed, 3.0, api_name="/methods")
+    job = client.submit(["unordered", "no-temporal"], photo, True, 3.0, api_name="/methods")
+    said, first, beside, files = job.result(timeout=LIMIT_S)
+    assert "1 of 2" in str(job.outputs())
+    assert "2 of 2" in str(job.outputs())
+    assert len(sent(first)) == len(sent(files)) == 1
+    assert sent(first)[0].read_bytes() != sent(files)[0].read_bytes()
+    assert "without the temporal stage" in str(beside)
+
+
 def test_what_is_shared_comes_as_files(visit, astronaut_file):
     client = visit()
     create(client, astronaut_file)

@@ -360,7 +360,8 @@ def run_batch(options: argparse.Namespace) -> int:
 
 def run_compare(options: argparse.Namespace) -> int:
     """Make avatars by several methods and score them; what is there already is not made again."""
-    from zero1toa.evaluation.ablation import Outcome, as_markdown, compare, mean_scores, methods_named, write_results
+    from zero1toa.evaluation.ablation import Outcome, as_markdown, compare, mean_scores, write_results
+    from zero1toa.evaluation.methods import methods_named
     from zero1toa.evaluation.subjects import load_subjects
     from zero1toa.head import load_head
 

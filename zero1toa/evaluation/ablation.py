@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from jaxtyping import UInt8
 
 from zero1toa.config import Config
 from zero1toa.evaluation.contact_sheet import contact_sheet
+from zero1toa.evaluation.methods import Method
 from zero1toa.evaluation.metrics import score_views
 from zero1toa.evaluation.subjects import Subject
 from zero1toa.export.package import RECORD, load_avatar, save_avatar
@@ -22,55 +22,10 @@ from zero1toa.export.views import Viewer
 from zero1toa.media import write_image
 from zero1toa.pipeline import create_avatar, render
 from zero1toa.progress import Story
-from zero1toa.symgen.curriculum import CurriculumConfig
 from zero1toa.symgen.events import Event
-from zero1toa.types import InputError
 
 # The video: frames, and pixels of each method's picture.
 FRAMES, SIZE = 100, 256
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """One way to make an avatar: what it changes in the settings of the full method."""
-
-    name: str
-    title: str
-    change: Callable[[Config], Config]
-
-
-def _curriculum(**changes: Any) -> Callable[[Config], Config]:
-    def change(config: Config) -> Config:
-        curriculum: CurriculumConfig = replace(config.trainer.curriculum, **changes)
-        return replace(config, trainer=replace(config.trainer, curriculum=curriculum))
-
-    return change
-
-
-def _once(config: Config) -> Config:
-    """Generate every clip once, from noise, before anything has been learnt from."""
-    changed = _curriculum(progressive=False, update_every=max(1, config.trainer.curriculum.iterations))(config)
-    return replace(changed, trainer=replace(changed.trainer, strength=1.0))
-
-
-METHODS = (
-    Method("full", "full", lambda config: config),
-    Method("projection", "full, projection", lambda config: replace(config, prior="projection")),
-    Method("unordered", "without progressive learning", _curriculum(progressive=False)),
-    Method("no-spatial", "without the spatial stage", _curriculum(spatial_clips=0, relaxed_from=0)),
-    Method("no-temporal", "without the temporal stage", _curriculum(relaxed_clips=0, exaggerated_clips=0)),
-    Method("once", "one-time dataset", _once),
-    Method("sds", "score distillation", lambda config: replace(config, trainer=replace(config.trainer, distill=True))),
-)
-
-
-def methods_named(names: Sequence[str]) -> tuple[Method, ...]:
-    """Choose methods by name, all for none; raises InputError with the names there are."""
-    known = {method.name: method for method in METHODS}
-    for name in names:
-        if name not in known:
-            raise InputError(f"no method is called {name!r}: use some of {', '.join(known)}")
-    return tuple(known[name] for name in names) or METHODS
 
 
 @dataclass(frozen=True, slots=True)

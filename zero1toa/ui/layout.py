@@ -89,6 +89,12 @@ def build_app(presets: Mapping[str, Config] = PRESETS, examples: Path = EXAMPLES
             session, steps, work.stages, work.status, files.avatar, work.clip, work.curves, entry.create, work.stop,
             work.resume, shown, order, play.against,
         ), face, prepared)  # fmt: skip
+        compare.make.click(
+            making.compare,
+            [compare.methods, entry.photo, entry.consent, face, entry.margin, prepared, session],
+            [session, compare.said, files.avatar, shown, compare.beside, files.beside],
+            concurrency_limit=1, concurrency_id="create", api_name="methods", show_progress="hidden", **HIDDEN,
+        )  # fmt: skip
         _on_play(playing, play, compare, files, steps, shown, session)
         _on_share(sharing, share, files, shown, session)
         picked.pick(playing.pick, None, [files.avatar, shown, steps], **QUIET, **PRIVATE)

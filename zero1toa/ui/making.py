@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 
 from zero1toa.config import Config
 from zero1toa.evaluation.fit_sheet import fit_sheet
+from zero1toa.evaluation.methods import methods_named
 from zero1toa.export.views import Viewer, to_bytes
 from zero1toa.head import load_head
 from zero1toa.media import read_image
@@ -24,7 +25,7 @@ from zero1toa.portrait.prepare import PortraitConfig
 from zero1toa.types import InputError, Portrait
 from zero1toa.ui.build import Progress, build, gpu_seconds, usual_seconds
 from zero1toa.ui.pictures import faces_figure, fit_figure, message, sentence, shrunk, stage_strip
-from zero1toa.ui.session import Session, Shown
+from zero1toa.ui.session import MOST_AVATARS, Session, Shown
 from zero1toa.ui.shared_gpus import on_shared_gpus, quota_lines
 from zero1toa.ui.sharing import write_files
 
@@ -70,6 +71,17 @@ class Screen(NamedTuple):
     shown: Any = gr.skip()
     order: Any = gr.skip()
     against: Any = gr.skip()
+
+
+class Compared(NamedTuple):
+    """What a step of the comparison of methods puts on the page."""
+
+    session: Any
+    said: Any
+    avatar: Any = gr.skip()
+    shown: Any = gr.skip()
+    beside: Any = gr.skip()
+    files: Any = gr.skip()
 
 
 @dataclass(slots=True)
@@ -142,8 +154,7 @@ class Making:
         session = Session.of(session)
         config = self._config(preset, seed)
         config = replace(config, portrait=replace(config.portrait, face=int(face), margin=margin))
-        known = prepared is not None and prepared.photo == photo and prepared.config == config.portrait
-        order = Order(prepared.portrait if known and prepared is not None else photo, config)
+        order = Order(_portrait_or_photo(prepared, photo, config), config)
         session.start()
         yield from self._work(order, session, resume=False)
 
@@ -178,6 +189,37 @@ class Making:
             yield write_files(session, _whole(photo, self._config(preset, seed), session))
         finally:
             session.close()
+
+    def compare(
+        self, names: Sequence[str], photo: str | None, consent: bool, face: int, margin: float, prepared: Prepared | None,
+        session: Session | None,
+    ) -> Iterator[Compared]:  # fmt: skip
+        """Make an avatar by each of some methods, all with the first preset, and set them side by side."""
+        problem = NO_PHOTO if photo is None else "" if consent else CONSENT
+        if not 2 <= len(names) <= MOST_AVATARS:
+            problem = f"Choose two to {MOST_AVATARS} methods."
+        if problem or photo is None:
+            raise gr.Error(problem, print_exception=False)
+        session = Session.of(session)
+        usual = self._config(next(iter(self.presets)), 0)
+        usual = replace(usual, portrait=replace(usual.portrait, face=int(face), margin=margin))
+        source = _portrait_or_photo(prepared, photo, usual)
+        made: list[Shown] = []
+        for method in methods_named(names):
+            heading = f"{len(made) + 1} of {len(names)}: {method.title}"
+            yield Compared(session, message(heading))
+            session.start()
+            for step in build(source, method.change(usual), session):
+                if step.error:
+                    raise gr.Error(f"{heading}: {step.error}", duration=None, print_exception=False)
+                if step.status:
+                    yield Compared(session, message(heading) + step.status)
+                if step.done is not None:
+                    made.append(session.call(step.done, method.title))
+        first, *others = made
+        files = [str(one.glb) for one in others]
+        beside = gr.update(choices=[one.name for one in others], value=[one.name for one in others])
+        yield Compared(session, message("Made. They move together."), str(first.glb), first, beside, files)
 
     def _work(self, order: Order, session: Session, *, resume: bool) -> Iterator[Screen]:
         """Run a creation, or go on with one, and put it on the page."""
@@ -237,6 +279,12 @@ class Making:
     def _seconds(self, config: Config) -> float:
         """Estimate what a creation takes."""
         return self.pace * usual_seconds(config)
+
+
+def _portrait_or_photo(prepared: Prepared | None, photo: str, config: Config) -> str | Portrait:
+    """Give what was found in a photo, if it was looked at with these settings, and else the photo."""
+    known = prepared is not None and prepared.photo == photo and prepared.config == config.portrait
+    return prepared.portrait if known and prepared is not None else photo
 
 
 def _whole(photo: str, config: Config, session: Session) -> Shown:

@@ -126,10 +126,22 @@ class Session:
         for old in known[: len(known) + 1 - MOST_AVATARS]:
             shutil.rmtree(old.source, ignore_errors=True)
             old.glb.unlink(missing_ok=True)
+            self._name_file(old.source).unlink(missing_ok=True)
         return self._shown(self.folder / "avatars" / str(1 + (int(known[-1].source.name) if known else 0)))
 
+    def call(self, avatar: Shown, name: str) -> Shown:
+        """Give an avatar a name of its own."""
+        self._name_file(avatar.source).write_text(name, encoding="utf-8")
+        return self._shown(avatar.source)
+
     def _shown(self, folder: Path) -> Shown:
-        return Shown(f"# {folder.name}", folder, self.file(f"{folder.name}.glb"))
+        named = self._name_file(folder)
+        name = f"# {folder.name}" + (f": {named.read_text('utf-8')}" if named.is_file() else "")
+        return Shown(name, folder, self.file(f"{folder.name}.glb"))
+
+    @staticmethod
+    def _name_file(folder: Path) -> Path:
+        return folder.with_suffix(".name")
 
     def close(self, copies: Path | None = None) -> None:
         """Delete everything of this visitor's, in the web server's cache of copies, too."""

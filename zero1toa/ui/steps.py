@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from zero1toa.evaluation.methods import METHODS
 from zero1toa.portrait.prepare import PortraitConfig
 from zero1toa.ui.making import Making
 from zero1toa.ui.pictures import stage_strip
@@ -77,6 +78,9 @@ class Compare(NamedTuple):
     tab: gr.Tab
     beside: gr.CheckboxGroup
     grid: gr.Button
+    methods: gr.CheckboxGroup
+    make: gr.Button
+    said: gr.HTML
 
 
 class Files(NamedTuple):
@@ -167,7 +171,12 @@ def compare_step(tab: gr.Tab) -> Compare:
     """Lay out the last step: others beside the one on the stage."""
     beside = gr.CheckboxGroup([], label=words("beside"), info=words("beside-info"), elem_id="beside")
     grid = gr.Button(words("grid"), elem_id="get-grid")
-    return Compare(tab, beside, grid)
+    with gr.Accordion(words("methods-title"), open=False):
+        choices = [(method.title, method.name) for method in METHODS]
+        methods = gr.CheckboxGroup(choices, label=words("methods"), info=words("methods-info"), elem_id="methods")
+        make = gr.Button(words("methods-make"), elem_id="make-methods")
+        said = gr.HTML(elem_id="compared", padding=False)
+    return Compare(tab, beside, grid, methods, make, said)
 
 
 def hand_over_files(component: Any) -> None:
