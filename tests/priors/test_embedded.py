@@ -13,6 +13,7 @@ from zero1toa.priors.embedded.prior import EmbeddedPrior
 from zero1toa.priors.noise import alphas_kept, zero_snr_schedule
 from zero1toa.priors.pictures import near_avatar
 from zero1toa.priors.projection import ProjectionPrior
+from zero1toa.priors.repair import kept_share
 from zero1toa.types import PriorError
 
 TINY = {"outer_channels": (8, 16), "inner_channels": (32, 32), "heads": 2, "key_channels": 8, "max_frames": 16}
@@ -162,6 +163,18 @@ def test_long_clips_are_seen_through_windows(weights, drafts):
     long = asked(drafts, cameras=cameras, **{name: many(getattr(drafts, name)) for name in names})
     prior = EmbeddedPrior(DiffusionConfig(window=4, overlap=1, steps=2), CPU, weights=weights)
     assert prior.regenerate(long).shape == long.frames.shape
+
+
+def test_guidance_leads_away_from_what_is_painted_without_the_photo(weights, drafts):
+    paint = lambda guidance: EmbeddedPrior(DiffusionConfig(steps=2, guidance=guidance), CPU, weights=weights).regenerate(
+        asked(drafts, strength=0.5)
+    )
+    plain, some, more = (paint(guidance) for guidance in (1.0, 1.5, 2.0))
+    # One step from the same noise: what guidance adds grows with it, but where colours end or the photo is laid over it.
+    alone = (kept_share(ProjectionPrior().project(drafts)[1]) == 0) & (near_avatar(drafts) == 1)
+    inside = alone & torch.stack([(frames > 0.01) & (frames < 0.99) for frames in (plain, some, more)]).all(0).all(-1)
+    assert (plain - some)[inside].abs().mean() > 1e-4
+    torch.testing.assert_close((more - plain)[inside], 2 * (some - plain)[inside], atol=2e-3, rtol=0)
 
 
 def test_it_judges_in_one_step(weights, drafts):

@@ -7,7 +7,7 @@ to the request's own pixels, so that what is copied stays as sharp as the photo.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import cast
@@ -44,6 +44,8 @@ SIZE = 256
 STEPS = 4
 # Frames that were learnt from at once, and how many of them windows of longer clips share.
 WINDOW, OVERLAP = 8, 2
+# Guidance compares with what the network gives without landmarks and photo, but with warp and render.
+UNGUIDED = (0.0, 1.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class EmbeddedPrior:
         """Denoise a clip along a schedule and bring it to the request's own pixels."""
         sight = self._look(request)
         clean = sight.conditions.render[0] * 2 - 1
-        velocity = _Painter(self, sight, schedule)
+        velocity = _Painter(self, sight, schedule, self._guidance)
         match self._config.start:
             case "invert":
                 noisy = invert(velocity, clean, schedule)
@@ -147,20 +149,33 @@ class EmbeddedPrior:
 class _Painter:
     """Make the network a velocity of the sample (see `zero1toa.priors.noise`), and remember its last recipe."""
 
-    def __init__(self, prior: EmbeddedPrior, sight: _Sight, schedule: Schedule) -> None:
-        self._prior, self._sight, self._schedule = prior, sight, schedule
+    def __init__(self, prior: EmbeddedPrior, sight: _Sight, schedule: Schedule, guidance: float) -> None:
+        self._prior, self._sight, self._schedule, self._guidance = prior, sight, schedule, guidance
+        told = sight.conditions
+        self._warp, self._render = told.warp[0].float(), told.render[0].float()
+        self._untold = replace(told, told=told.told * told.told.new_tensor(UNGUIDED))
 
-    def __call__(self, sample: Tensor, timestep: float, step: int) -> Tensor:
+    def __call__(self, sample: Float[Tensor, "T 3 S S"], timestep: float, step: int) -> Float[Tensor, "T 3 S S"]:
+        """Give v of a noisy sample."""
         angle = self._schedule.angles[step]
-        self._recipe = self._prior.recipe(sample, timestep, angle, self._sight.conditions)
-        self._noisy = (math.cos(angle) * sample + 1) / 2
-        told = self._sight.conditions
-        clean = compose(self._recipe, told.warp[0].float(), told.render[0].float(), self._noisy) * 2 - 1
-        return (math.cos(angle) * sample - clean) / math.sin(angle)
+        left = (math.cos(angle) * sample + 1) / 2
+        see = lambda told: self._prior.recipe(sample, timestep, angle, told)
+        self._recipe, self._left = see(self._sight.conditions), left
+        clean = self._composed()
+        if self._guidance != 1:
+            untold = compose(see(self._untold), self._warp, self._render, left)
+            clean = untold + self._guidance * (clean - untold)
+        return (math.cos(angle) * sample - (2 * clean - 1)) / math.sin(angle)
 
     def enlarged(self, painted: Float[Tensor, "T 3 S S"]) -> Float[Tensor, "T 3 H W"]:
-        """Give the painted pictures in [0, 1] in the request's pixels, by its last recipe."""
-        rows, columns = self._sight.warp.shape[-2:]
-        noisy = interpolate(self._noisy, (rows, columns), mode="bilinear")
-        to = lambda pictures: pictures.to(self._recipe)
-        return compose(self._recipe, to(self._sight.warp), to(self._sight.render), noisy)
+        """Give the painted pictures in [0, 1] in the request's pixels: composed of its own sources by the last recipe.
+
+        What was painted otherwise than by that recipe, by guidance, is added.
+        """
+        warp, render = (pictures.to(self._recipe) for pictures in (self._sight.warp, self._sight.render))
+        larger = lambda pictures: interpolate(pictures, warp.shape[-2:], mode="bilinear")
+        beyond = (painted + 1) / 2 - self._composed()
+        return compose(self._recipe, warp, render, larger(self._left)) + larger(beyond)
+
+    def _composed(self) -> Float[Tensor, "T 3 S S"]:
+        return compose(self._recipe, self._warp, self._render, self._left)
