@@ -8,12 +8,11 @@ import pytest
 import torch
 
 from zero1toa.priors.base import Critic, DiffusionConfig
-from zero1toa.priors.embedded.model import Conditions, CopyUNet, compose
+from zero1toa.priors.embedded.model import UNSURE, Conditions, CopyUNet, compose
 from zero1toa.priors.embedded.prior import EmbeddedPrior
 from zero1toa.priors.noise import alphas_kept, zero_snr_schedule
 from zero1toa.priors.pictures import near_avatar
 from zero1toa.priors.projection import ProjectionPrior
-from zero1toa.priors.repair import kept_share
 from zero1toa.types import PriorError
 
 TINY = {"outer_channels": (8, 16), "inner_channels": (32, 32), "heads": 2, "key_channels": 8, "max_frames": 16}
@@ -67,9 +66,20 @@ def test_pictures_are_mixed_of_their_sources(chance):
 
 def test_an_untrained_network_gives_what_projection_gives(chance):
     net, told = network(trained=False), conditions(chance)
-    painted = compose(recipe_of(net, told), told.warp[0], told.render[0], torch.full_like(told.warp[0], 0.5))
-    projected = torch.lerp(told.render[0], told.warp[0], told.confidence[0])
+    unsure = replace(told, confidence=0.7 * told.confidence)
+    painted = compose(recipe_of(net, unsure), told.warp[0], told.render[0], torch.full_like(told.warp[0], 0.5))
+    projected = torch.lerp(told.render[0], told.warp[0], unsure.confidence[0])
     assert (painted - projected).abs().max() < 0.03
+
+
+def test_where_the_warp_is_sure_it_is_the_picture(chance):
+    net, told = network(), conditions(chance)
+    sure = told.confidence[0] > 0.95
+    painted = compose(recipe_of(net, told), told.warp[0], told.render[0], torch.rand_like(told.warp[0]))
+    error = (painted - told.warp[0]).abs().amax(1, keepdim=True)
+    assert sure.sum() > 100
+    assert error[sure].max() < 1e-5
+    assert error[told.confidence[0] < 0.7].mean() > 0.05
 
 
 TOLD = {0: ("landmarks",), 1: ("warp", "confidence"), 2: ("render", "coverage"), 3: ("photo",)}
@@ -96,7 +106,8 @@ def test_colours_are_only_fetched_from_the_person(chance):
     red = torch.tensor([1.0, 0.0, 0.0])[:, None, None]
     photo = torch.cat([red.expand(3, 64, 64), torch.ones(1, 64, 64), torch.rand(3, 64, 64, generator=chance)])
     photo[:4, :, :32] = 0  # nobody there
-    fetched = recipe_of(net, replace(told, photo=photo[None]))[:, 4:7]
+    told = replace(told, photo=photo[None], confidence=0.5 * told.confidence)
+    fetched = recipe_of(net, told)[:, 4:7]
     torch.testing.assert_close(fetched, red.expand_as(fetched), atol=2e-3, rtol=0)
 
 
@@ -171,7 +182,7 @@ def test_guidance_leads_away_from_what_is_painted_without_the_photo(weights, dra
     )
     plain, some, more = (paint(guidance) for guidance in (1.0, 1.5, 2.0))
     # One step from the same noise: what guidance adds grows with it, but where colours end or the photo is laid over it.
-    alone = (kept_share(ProjectionPrior().project(drafts)[1]) == 0) & (near_avatar(drafts) == 1)
+    alone = (ProjectionPrior().project(drafts)[1] < UNSURE) & (near_avatar(drafts) == 1)
     inside = alone & torch.stack([(frames > 0.01) & (frames < 0.99) for frames in (plain, some, more)]).all(0).all(-1)
     assert (plain - some)[inside].abs().mean() > 1e-4
     torch.testing.assert_close((more - plain)[inside], 2 * (some - plain)[inside], atol=2e-3, rtol=0)

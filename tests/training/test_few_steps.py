@@ -58,16 +58,16 @@ def test_a_jump_with_the_right_picture_is_the_same_noise_at_the_lower_level():
 
 @pytest.mark.parametrize("method", AIMS)
 def test_who_is_right_already_has_nothing_to_learn(example, method):
-    # An untrained network gives the warp where that is sure; here the warp is the truth.
+    # An untrained network mixes warp and render; here both are the truth.
     batch = batch_of(example, torch.ones(4))
-    sure = torch.ones_like(batch.conditions.confidence)
+    sure = torch.full_like(batch.conditions.confidence, 0.65)
     told = replace(batch.conditions, warp=(batch.clean + 1) / 2, confidence=sure, render=(batch.clean + 1) / 2)
     batch, chance = replace(batch, conditions=told), lambda: torch.Generator().manual_seed(2)
     right = network(trained=False)
     loss = lambda student, teacher: float(
         distillation_loss(student, batch, chance(), teacher=teacher, aim=AIMS[method]).detach()
     )
-    assert loss(right, right) < 0.02 * loss(network(trained=True), right)
+    assert loss(right, right) < 0.1 * loss(network(trained=True), right)
 
 
 def test_levels_fill_the_grid():

@@ -27,7 +27,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from zero1toa.priors.embedded.model import Conditions, CopyUNet, Recipe, compose
+from zero1toa.priors.embedded.model import SURE, Conditions, CopyUNet, Recipe, compose
 from zero1toa.priors.noise import TRAIN_STEPS, alphas_kept
 from zero1toa.priors.pictures import load_pretrained
 from zero1toa.training.batches import Batch, batch_of, conditions_of, crop, draw_frames, stack, vary, withhold
@@ -84,7 +84,9 @@ def denoising_loss(model: CopyUNet, batch: Batch, chance: torch.Generator) -> Te
     painted, recipe = predict(model, batch.conditions, angle.cos() * clean + angle.sin() * noise, level)
     told = batch.conditions
     projected = torch.lerp(told.render, told.warp, told.confidence) * 2 - 1
-    of_clip = lambda frames: (batch.weights * (frames - clean) ** 2).mean((1, 2, 3, 4)) / batch.weights.mean((1, 2, 3, 4))
+    # Where the warp is sure it is the picture, and there is nothing to learn.
+    weights = batch.weights * (told.confidence < SURE)
+    of_clip = lambda frames: (weights * (frames - clean) ** 2).mean((1, 2, 3, 4)) / weights.mean((1, 2, 3, 4))
     error = (of_clip(painted) / (of_clip(projected) + LEAST_ERROR)).mean()
     return error + RESIDUAL_PENALTY * recipe[:, -3:].pow(2).mean()
 
@@ -115,7 +117,7 @@ class TrainingConfig:
 
     steps: int = 100_000
     minutes: float = math.inf
-    rate: float = 1e-3
+    rate: float = 6e-4
     every: int = 500
     seed: int = 0
     validation: Path | None = None
@@ -254,7 +256,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--real", type=Path, help="folder of real clips as examples, only to judge by")
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many minutes")
-    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate")
+    parser.add_argument("--rate", type=float, default=6e-4, help="learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", type=int, default=500, help="steps between validations")
 

@@ -29,6 +29,8 @@ from torch.nn.functional import avg_pool2d, interpolate, pixel_shuffle, pixel_un
 SOURCES = 4
 # A shade multiplies by at most e to this power, or divides.
 DEEPEST_SHADE = 1.6
+# Confidences of the warp from which on it is taken more, and taken as it is: what the photo shows needs no second opinion.
+UNSURE, SURE = 0.7, 0.95
 # How unlikely an untrained network fetches colours or keeps those of the sample, in log odds.
 RELUCTANT = -4.0
 # Pixels of the photo, a side, under one key by which colours are fetched.
@@ -78,6 +80,11 @@ def compose(
     weights, fetched, shade, residual = recipe.split([SOURCES, 3, 3, 3], 1)
     sources = torch.stack([warp, render, fetched, sample], 1)
     return (weights[:, :, None] * sources).sum(1) * shade + residual
+
+
+def known_share(confidence: Float[Tensor, "*S"]) -> Float[Tensor, "*S"]:
+    """Say how far the warp is the picture, by its confidence."""
+    return ((confidence - UNSURE) / (SURE - UNSURE)).clamp(0, 1)
 
 
 class PhotoEncoder(nn.Module):
@@ -178,7 +185,8 @@ class CopyUNet(ModelMixin, ConfigMixin):
     def _recipe(self, raw: Tensor, fetched: Tensor, angle: Tensor, told: Tensor, conditions: Conditions) -> Recipe:
         """Turn the last features into a recipe; sources that are withheld get no weight.
 
-        Untrained, it gives what `projection` gives: the warp as far as that is trusted, and the render.
+        Where the warp is sure, it is the picture. Untrained, the network gives about what `projection` gives: the warp as far
+        as that is trusted, and the render.
         """
         size = raw.shape[-2:]
         confidence = (conditions.confidence.flatten(0, 1).float() * told[:, 1, None, None, None]).clamp(0.01, 0.99)
@@ -190,7 +198,9 @@ class CopyUNet(ModelMixin, ConfigMixin):
         logits = (raw[:, :SOURCES] + start).masked_fill(here[..., None, None] == 0, -30.0)
         shade = (DEEPEST_SHADE * torch.tanh(raw[:, SOURCES : SOURCES + 3] / DEEPEST_SHADE)).exp()
         enlarged = interpolate(fetched.float(), size, mode="bilinear")
-        return torch.cat([logits.softmax(1), enlarged, shade, raw[:, SOURCES + 3 :]], 1)
+        recipe = torch.cat([logits.softmax(1), enlarged, shade, raw[:, SOURCES + 3 :]], 1)
+        plain = recipe.new_tensor([1.0, *[0.0] * (SOURCES + 2), 1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+        return torch.lerp(recipe, plain[:, None, None].expand_as(recipe), known_share(confidence))
 
 
 def _fetch(queries: Float[Tensor, "N D h w"], keys: Float[Tensor, "N m D"], swatches: Float[Tensor, "N m 4"]) -> Tensor:

@@ -21,7 +21,7 @@ from zero1toa.priors.base import ClipRequest, DiffusionConfig
 from zero1toa.priors.conditioning import draw_landmarks
 from zero1toa.priors.diffusion import STARTS
 from zero1toa.priors.embedded.conditions import photo_input, pictures_first
-from zero1toa.priors.embedded.model import Conditions, CopyUNet, compose
+from zero1toa.priors.embedded.model import Conditions, CopyUNet, compose, known_share
 from zero1toa.priors.noise import (
     TRAIN_STEPS,
     Schedule,
@@ -34,7 +34,6 @@ from zero1toa.priors.noise import (
 )
 from zero1toa.priors.pictures import keep_background, load_pretrained, resized
 from zero1toa.priors.projection import ProjectionPrior
-from zero1toa.priors.repair import kept_share
 from zero1toa.priors.tuning import precision, tune
 from zero1toa.priors.windows import blend, windows
 from zero1toa.types import PriorError, Reference
@@ -99,7 +98,8 @@ class EmbeddedPrior:
                 noisy = add_noise(clean, schedule, request.generator)
         painted = denoise(velocity, noisy, schedule, eta=self._config.eta, generator=request.generator)
         large = velocity.enlarged(painted).to(request.frames).movedim(1, -1).clamp(0, 1)
-        known = kept_share(sight.trust)[..., None]
+        # The network's own answer is coarser than the request's pixels.
+        known = known_share(sight.trust)[..., None]
         return keep_background(torch.lerp(large, sight.warp.movedim(1, -1).to(large), known), request)
 
     def recipe(self, sample: Float[Tensor, "T 3 S S"], timestep: float, angle: float, conditions: Conditions) -> Tensor:
