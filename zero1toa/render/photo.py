@@ -56,7 +56,7 @@ class PhotoSurface:
         self.tolerance = torch.where(torch.isin(self.parts, folds), SEEN_WITHIN_FOLDS, SEEN_WITHIN)
         self.vertex_part = _vertex_parts(self.faces, self.parts, len(reference.vertices))
         self.scalp = self.parts == PARTS.index("scalp")
-        self.hidden = torch.isin(self.parts, torch.tensor([PARTS.index(part) for part in ("teeth", "tongue", "mouth")]))
+        self.hidden = _inside(self.parts)
         self.unlike_skin = self._pixels_unlike_skin()
         self.hair = self._hair_pixels()
         self.band = self._hair_band()
@@ -221,15 +221,27 @@ class PhotoSurface:
             default[vertex_part == PARTS.index(part)] = (torch.tensor(rgb) * light).clamp(0, 0.97)
         # Light falls into the mouth through the lips: some centimetres behind them it is nearly dark.
         depth = self.reference.rest_vertices[vertex_part == PARTS.index("lips"), 2].max() - self.reference.rest_vertices[:, 2]
-        inside = torch.isin(vertex_part, torch.tensor([PARTS.index(part) for part in ("teeth", "tongue", "mouth")]))
+        inside = _inside(vertex_part)
         default[inside] *= (1.15 - depth[inside, None] / 0.09).clamp(0.3, 1.0)
         return default, inside
 
 
 def _vertex_parts(faces: Int[Tensor, "F 3"], parts: Int[Tensor, "F"], count: int) -> Int[Tensor, "V"]:
-    """Give the part of every vertex; where parts meet, the last of them in `PARTS`, in whatever order threads come by."""
-    vertex_part = torch.zeros(count, dtype=torch.long)
-    return vertex_part.scatter_reduce(0, faces.flatten(), parts.long().repeat_interleave(3), "amax", include_self=False)
+    """Give the part of every vertex, in whatever order threads come by.
+
+    Where parts meet it is the last of them in `PARTS`, but the inside of the mouth only where there is nothing else: its
+    colours must not reach the lips.
+    """
+    rank = torch.arange(len(PARTS))
+    rank[_inside(rank)] -= len(PARTS)
+    vertex_rank = torch.full((count,), -2 * len(PARTS))
+    vertex_rank = vertex_rank.scatter_reduce(0, faces.flatten(), rank[parts.long()].repeat_interleave(3), "amax")
+    return vertex_rank % len(PARTS)
+
+
+def _inside(parts: Int[Tensor, "*S"]) -> Bool[Tensor, "*S"]:
+    """Mark what a closed mouth hides."""
+    return torch.isin(parts, torch.tensor([PARTS.index(part) for part in ("teeth", "tongue", "mouth")]))
 
 
 def _more_like(
