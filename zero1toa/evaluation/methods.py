@@ -43,10 +43,14 @@ METHODS = (
 )
 
 
+# Score distillation needs a prior that judges in one step, which only the embedded one will do.
+USUAL = tuple(method for method in METHODS if method.name != "sds")
+
+
 def methods_named(names: Sequence[str]) -> tuple[Method, ...]:
-    """Choose methods by name, all for none; raises InputError with the names there are."""
+    """Choose methods by name, the usual ones for none; raises InputError with the names there are."""
     known = {method.name: method for method in METHODS}
     for name in names:
         if name not in known:
             raise InputError(f"no method is called {name!r}: use some of {', '.join(known)}")
-    return tuple(known[name] for name in names) or METHODS
+    return tuple(known[name] for name in names) or USUAL

@@ -32,7 +32,9 @@ class Distillation(Run):
     def _draw(self, scale: float) -> list[Frame]:
         """Draw the photo as often as SymGEN does, and else a few frames of a clip, with the prior's opinion of them."""
         if not isinstance(self.prior, Critic):
-            raise PriorError(f"the prior {self.prior.name!r} cannot judge in one step: use embedded for score distillation")
+            raise PriorError(
+                f"the prior {self.prior.name!r} cannot judge in one step, as score distillation asks: leave that method out"
+            )
         chance, k = self.state.generator, self.state.iteration
         photo, clip, first, level = torch.rand(4, generator=chance).tolist()
         if photo < self.config.photo_share:

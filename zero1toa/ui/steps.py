@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from zero1toa.evaluation.methods import METHODS
+from zero1toa.evaluation.methods import USUAL
 from zero1toa.portrait.prepare import PortraitConfig
 from zero1toa.ui.making import Making
 from zero1toa.ui.pictures import stage_strip
@@ -172,7 +172,7 @@ def compare_step(tab: gr.Tab) -> Compare:
     beside = gr.CheckboxGroup([], label=words("beside"), info=words("beside-info"), elem_id="beside")
     grid = gr.Button(words("grid"), elem_id="get-grid")
     with gr.Accordion(words("methods-title"), open=False):
-        choices = [(method.title, method.name) for method in METHODS]
+        choices = [(method.title, method.name) for method in USUAL]
         methods = gr.CheckboxGroup(choices, label=words("methods"), info=words("methods-info"), elem_id="methods")
         make = gr.Button(words("methods-make"), elem_id="make-methods")
         said = gr.HTML(elem_id="compared", padding=False)
