@@ -35,7 +35,7 @@ RUN python3 -m venv /home/user/venv \
 
 COPY --chown=user . .
 # Build the head model's cache and compile the kernels now, not at the first visit; another kind of CPU compiles them again.
-RUN python -m zero1toa create examples/maya.jpg -o /tmp/first --preset preview --iterations 20 --device cpu \
+RUN python -m zero1toa create examples/maya.jpg -o /tmp/first --preset preview --iterations 20 --device cpu --i-have-consent \
     && rm -r /tmp/first
 
 EXPOSE 7860

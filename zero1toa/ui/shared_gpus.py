@@ -109,6 +109,8 @@ def compiling() -> subprocess.Popen[bytes] | None:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     command = [sys.executable, "-m", "zero1toa", "create", str(ROOT / "examples" / "maya.jpg"), "-o", str(folder / "avatar")]
     plain = {name: value for name, value in os.environ.items() if name != "SPACES_ZERO_GPU"}
-    program = subprocess.Popen([*command, "--preset", "preview", "--iterations", "20", "--device", "cpu"], cwd=ROOT, env=plain)
+    program = subprocess.Popen(
+        [*command, "--preset", "preview", "--iterations", "20", "--device", "cpu", "--i-have-consent"], cwd=ROOT, env=plain
+    )
     atexit.register(program.terminate)
     return program
