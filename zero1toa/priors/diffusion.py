@@ -15,12 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zero1toa.priors.base import ClipRequest, DiffusionConfig
-from zero1toa.priors.noise import Schedule, Velocity, add_noise, denoise, invert, invert_by_fixed_point
+from zero1toa.priors.noise import STARTS, Schedule, Velocity, begin, denoise
 from zero1toa.priors.pictures import keep_background, resized, working_size
 from zero1toa.priors.windows import blend, windows
 from zero1toa.types import PriorError, Reference
-
-STARTS = ("sdedit", "invert", "invert_fp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +127,8 @@ class DiffusionPrior:
         clean = torch.stack([model.encode(shot.frames, studied, exact=exact) for shot in shots], 1)
         conditions = model.conditions(shots, studied)
         plain = self._velocity(schedule, conditions, guided=0)
-        match self._config.start:
-            case "invert":
-                noisy = invert(plain, clean, schedule)
-            case "invert_fp":
-                noisy = invert_by_fixed_point(plain, clean, schedule, passes=self._config.passes)
-            case _:
-                noisy = add_noise(clean, schedule, first.generator)
+        config = self._config
+        noisy = begin(config.start, plain, clean, schedule, passes=config.passes, generator=first.generator)
         guided = round(self._config.guided * len(schedule)) if self._guidance != 1 else 0
         ask = self._velocity(schedule, conditions, guided=guided)
         painted = denoise(ask, noisy, schedule, eta=self._config.eta, generator=first.generator)

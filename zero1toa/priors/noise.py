@@ -111,6 +111,22 @@ def add_noise(clean: Float[Tensor, "*S"], schedule: Schedule, generator: torch.G
     return math.cos(schedule.angles[0]) * clean + math.sin(schedule.angles[0]) * _noise(clean, generator)
 
 
+STARTS = ("sdedit", "invert", "invert_fp")
+
+
+def begin(
+    start: str, velocity: Velocity, clean: Float[Tensor, "*S"], schedule: Schedule, *, passes: int, generator: torch.Generator
+) -> Float[Tensor, "*S"]:  # fmt: skip
+    """Give a clean sample the first level of a schedule in one of the ways in `STARTS`; fixed points take so many `passes`."""
+    match start:
+        case "invert":
+            return invert(velocity, clean, schedule)
+        case "invert_fp":
+            return invert_by_fixed_point(velocity, clean, schedule, passes=passes)
+        case _:
+            return add_noise(clean, schedule, generator)
+
+
 def invert(velocity: Velocity, clean: Float[Tensor, "*S"], schedule: Schedule) -> Float[Tensor, "*S"]:
     """Find noise that denoises to a clean sample, one pass a step: the velocity is taken to be what it is a level lower."""
     sample = clean

@@ -19,19 +19,9 @@ from torch.nn.functional import interpolate
 
 from zero1toa.priors.base import ClipRequest, DiffusionConfig
 from zero1toa.priors.conditioning import draw_landmarks
-from zero1toa.priors.diffusion import STARTS
 from zero1toa.priors.embedded.conditions import photo_input, pictures_first
 from zero1toa.priors.embedded.model import Conditions, CopyUNet, compose, known_share
-from zero1toa.priors.noise import (
-    TRAIN_STEPS,
-    Schedule,
-    add_noise,
-    alphas_kept,
-    denoise,
-    invert,
-    invert_by_fixed_point,
-    zero_snr_schedule,
-)
+from zero1toa.priors.noise import STARTS, TRAIN_STEPS, Schedule, alphas_kept, begin, denoise, zero_snr_schedule
 from zero1toa.priors.pictures import keep_background, load_pretrained, resized
 from zero1toa.priors.projection import ProjectionPrior
 from zero1toa.priors.tuning import precision, tune
@@ -88,15 +78,11 @@ class EmbeddedPrior:
         """Denoise a clip along a schedule and bring it to the request's own pixels."""
         sight = self._look(request)
         clean = sight.conditions.render[0] * 2 - 1
-        velocity = _Painter(self, sight, schedule, self._guidance)
-        match self._config.start:
-            case "invert":
-                noisy = invert(velocity, clean, schedule)
-            case "invert_fp":
-                noisy = invert_by_fixed_point(velocity, clean, schedule, passes=self._config.passes)
-            case _:
-                noisy = add_noise(clean, schedule, request.generator)
-        painted = denoise(velocity, noisy, schedule, eta=self._config.eta, generator=request.generator)
+        config, chance = self._config, request.generator
+        # Guidance leads away from the render, so it has no part in finding the render's noise.
+        plain, velocity = (_Painter(self, sight, schedule, guidance) for guidance in (1.0, self._guidance))
+        noisy = begin(config.start, plain, clean, schedule, passes=config.passes, generator=chance)
+        painted = denoise(velocity, noisy, schedule, eta=config.eta, generator=chance)
         large = velocity.enlarged(painted).to(request.frames).movedim(1, -1).clamp(0, 1)
         # The network's own answer is coarser than the request's pixels.
         known = known_share(sight.trust)[..., None]
