@@ -204,7 +204,9 @@ class PhotoSurface:
     def _shading(self, seen: Float[Tensor, "V 3"], how: Float[Tensor, "V"]) -> Float[Tensor, "V 3"]:
         """Tell the light on every vertex from the skin that the photo sees `how` well."""
         areas = face_areas(self.reference.vertices, self.faces).repeat_interleave(3)
-        weights = how * (self.vertex_part == PARTS.index("skin")) * torch.zeros_like(how).index_add(0, self.faces.flatten(), areas)
+        weights = (
+            how * (self.vertex_part == PARTS.index("skin")) * torch.zeros_like(how).index_add(0, self.faces.flatten(), areas)
+        )
         if self.unlike_skin is not None:
             weights = weights * (1 - _sample(self.unlike_skin[..., None], self.vertex_views)[:, 0])
         return estimate_shading(seen, weights, self.normals)

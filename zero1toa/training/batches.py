@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -37,15 +37,12 @@ class Batch:
         return Batch(self.clean.to(device), self.conditions.to(device), self.weights.to(device))
 
 
-def draw_frames(example: ClipExample, count: int, rng: np.random.Generator) -> ClipExample:
-    """Choose frames of an example in their order, from `count` neighbours to all spread out; all if it has fewer."""
-    frames = len(example.frames)
+def draw_frames(frames: int, count: int, rng: np.random.Generator) -> slice:
+    """Choose `count` frames of a clip in their order, from neighbours to all spread out; all if it has fewer."""
     count = min(count, frames)
     step = int(rng.integers(1, (frames - 1) // max(count - 1, 1) + 1)) if count > 1 else 1
     first = int(rng.integers(0, frames - step * (count - 1)))
-    chosen = slice(first, first + step * (count - 1) + 1, step)
-    by_frame = ("frames", "alpha", "parts", "hidden", "landmarks", "warp", "confidence", "render", "render_alpha", "expression")
-    return replace(example, **{name: getattr(example, name)[chosen] for name in by_frame})
+    return slice(first, first + step * (count - 1) + 1, step)
 
 
 def vary(example: ClipExample, rng: np.random.Generator) -> ClipExample:
@@ -75,19 +72,6 @@ def conditions_of(example: ClipExample, told: Float[Tensor, "4"] | None = None) 
 def batch_of(example: ClipExample, told: Float[Tensor, "4"]) -> Batch:
     """Give a batch of one example."""
     return Batch(pictures_first(example.frames)[None] * 2 - 1, conditions_of(example, told), weights_of(example))
-
-
-def crop(batch: Batch, size: int, rng: np.random.Generator) -> Batch:
-    """Cut the same square out of all frames, likelier where pixels weigh more; the photo stays whole."""
-    height, width = batch.weights.shape[-2:]
-    if size >= width:
-        return batch
-    heavy = batch.weights.mean((0, 1, 2)).flatten().double().numpy()
-    y, x = divmod(int(rng.choice(len(heavy), p=heavy / heavy.sum())), width)
-    # The heavy pixel lies anywhere in the crop.
-    top, left = (int(np.clip(at - rng.integers(size), 0, side - size)) for at, side in ((y, height), (x, width)))
-    cut = lambda pictures: pictures[..., top : top + size, left : left + size]
-    return Batch(cut(batch.clean), batch.conditions.each_frame(cut), cut(batch.weights))
 
 
 def weights_of(example: ClipExample) -> Float[Tensor, "1 T 1 H W"]:

@@ -31,7 +31,7 @@ from zero1toa.priors.projection import project_photo
 from zero1toa.render import rasterize
 from zero1toa.render.photo import PhotoSurface
 from zero1toa.training.clips import ClipExample
-from zero1toa.training.dataset import save_example
+from zero1toa.training.dataset import save_example, with_small_photo
 from zero1toa.types import Camera, HeadState, MotionError, Portrait
 
 # What the photo's warp is less sure of than this, it does not know; a mirror image is at 0.6 at most.
@@ -114,10 +114,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m zero1toa.training.real", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--size", type=int, default=128, help="pixels of a frame a side")
     asked = parser.parse_args(arguments)
     asked.output.mkdir(parents=True, exist_ok=True)
     for number, clip in enumerate(asked.clips):
-        save_example(replace(real_example(clip, load_anny()), seed=number), asked.output / f"{number}.npz")
+        example = real_example(clip, load_anny(), size=asked.size)
+        save_example(with_small_photo(replace(example, seed=number)), asked.output / f"{number}.npz")
     return 0
 
 

@@ -30,29 +30,29 @@ from torch.utils.data import DataLoader, IterableDataset
 from zero1toa.priors.embedded.model import SURE, Conditions, CopyUNet, Recipe, compose
 from zero1toa.priors.noise import TRAIN_STEPS, alphas_kept
 from zero1toa.priors.pictures import load_pretrained
-from zero1toa.training.batches import Batch, batch_of, conditions_of, crop, draw_frames, stack, vary, withhold
+from zero1toa.training.batches import Batch, batch_of, conditions_of, draw_frames, stack, vary, withhold
 from zero1toa.training.dataset import example_files, load_example
 from zero1toa.training.scores import Scores, mean_scores, score
 
-# Clips, frames and pixels a side of a step, and the share of such steps. Most look closely at what is hard; the last is how
-# the prior is used.
-SHAPES = ((2, 4, 128, 0.5), (1, 8, 128, 0.28), (1, 4, 256, 0.14), (1, 8, 256, 0.08))
+# Frames of a clip that a step looks at, and the share of such steps: few of many people mostly, all of few to learn motion.
+FRAMES = ((2, 0.4), (4, 0.35), (8, 0.25))
 # Share of steps at pure noise, where every denoising starts and all has to come from the conditions.
 FROM_NOISE = 0.6
 # Ruined drafts would rule all others, so errors count as shares of those of `projection`, which are taken for at least this.
 LEAST_ERROR = 0.004
 # What is copied need not be painted.
 RESIDUAL_PENALTY = 0.02
-# Steps in which the learning rate rises to its own, and seconds between checkpoints.
-WARM_UP, KEEP_S = 100, 300
+# Steps in which the learning rate rises to its own, the share of the training in which it falls to nothing, and seconds
+# between checkpoints.
+WARM_UP, FADE_OUT, KEEP_S = 100, 0.5, 300
 CHECKPOINT, WEIGHTS = "checkpoint.pt", "weights"
 
 
 class Batches(IterableDataset):
     """Batches without end; every one draws its examples from what the folder holds by then."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.seed = folder, seed
+    def __init__(self, folder: Path, frames: int, seed: int) -> None:
+        self.folder, self.frames, self.seed = folder, frames, seed
 
     def __iter__(self) -> Iterator[Batch]:
         rng = np.random.default_rng((self.seed, time.time_ns()))
@@ -60,10 +60,11 @@ class Batches(IterableDataset):
         while True:
             files = example_files(self.folder)
             for _ in range(100):
-                clips, frames, size, _ = SHAPES[rng.choice(len(SHAPES), p=[shape[-1] for shape in SHAPES])]
-                drawn = [files[k] for k in rng.integers(len(files), size=clips)]
-                examples = [vary(draw_frames(load_example(file), frames, rng), rng) for file in drawn]
-                yield stack([crop(batch_of(example, withhold(rng)), size, rng) for example in examples])
+                each = min(rng.choice([count for count, _ in FRAMES], p=[share for _, share in FRAMES]), self.frames)
+                drawn = [files[k] for k in rng.integers(len(files), size=self.frames // each)]
+                choose = lambda frames, each=each: draw_frames(frames, each, rng)
+                examples = [vary(load_example(file, choose), rng) for file in drawn]
+                yield stack([batch_of(example, withhold(rng)) for example in examples])
 
 
 # Gives the loss of a batch; chance is for noise and its levels.
@@ -117,7 +118,8 @@ class TrainingConfig:
 
     steps: int = 100_000
     minutes: float = math.inf
-    rate: float = 6e-4
+    rate: float = 1e-3
+    frames: int = 16  # that a step looks at
     every: int = 500
     seed: int = 0
     validation: Path | None = None
@@ -135,8 +137,10 @@ def train(data: Path, run: Path, config: TrainingConfig, loss: Loss = denoising_
     chance = torch.Generator().manual_seed(config.seed + learner.done)
     began = kept_at = time.monotonic()
     recent: list[float] = []
-    for batch in DataLoader(Batches(data, config.seed), batch_size=None, num_workers=1, prefetch_factor=4):
-        recent.append(learner.step(loss(learner.model, batch.to(accelerator.device), chance)))
+    for batch in DataLoader(Batches(data, config.frames, config.seed), batch_size=None, num_workers=1, prefetch_factor=4):
+        elapsed = time.monotonic() - began
+        left = 1 - max(learner.done / config.steps, elapsed / (60 * config.minutes))
+        recent.append(learner.step(loss(learner.model, batch.to(accelerator.device), chance), left))
         elapsed = time.monotonic() - began
         over = learner.done >= config.steps or elapsed > 60 * config.minutes
         if accelerator.is_main_process:
@@ -181,10 +185,10 @@ class Learner:
         average.to(accelerator.device)
         return cls(model, average, optimizer, accelerator, config.rate, done)
 
-    def step(self, loss: Tensor) -> float:
-        """Take one step down a loss, and give it."""
+    def step(self, loss: Tensor, left: float = 1.0) -> float:
+        """Take one step down a loss, and give it; a share of the training is `left`."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * min(1.0, (self.done + 1) / WARM_UP)
+            group["lr"] = self.rate * min(1.0, (self.done + 1) / WARM_UP, max(left, 0.01) / FADE_OUT)
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
@@ -256,7 +260,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--real", type=Path, help="folder of real clips as examples, only to judge by")
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many minutes")
-    parser.add_argument("--rate", type=float, default=6e-4, help="learning rate")
+    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate")
+    parser.add_argument("--frames", type=int, default=16, help="frames that a step looks at")
+    parser.add_argument("--start", type=Path, help="folder of weights to begin with")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", type=int, default=500, help="steps between validations")
 
@@ -264,8 +270,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def config_of(asked: argparse.Namespace) -> TrainingConfig:
     """Turn the options into settings."""
     return TrainingConfig(
-        asked.steps, asked.minutes, asked.rate, asked.every, asked.seed, validation=asked.validation, real=asked.real
-    )
+        asked.steps, asked.minutes, asked.rate, asked.frames, asked.every, asked.seed,
+        validation=asked.validation, real=asked.real, start=asked.start,
+    )  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -110,25 +110,27 @@ class PhotoEncoder(nn.Module):
 class CopyUNet(ModelMixin, ConfigMixin):
     """A small conditional video diffusion model that composes pictures; see the module's docstring.
 
-    Light convolutions on half, a quarter and an eighth of the picture's size surround a `UNetMotionModel` on a sixteenth,
-    with attention between frames and to the photo's tokens.
+    It works on patches of four pixels a side: convolutions on these and on pairs of them surround a `UNetMotionModel` on a
+    sixteenth of the picture's size, with attention between frames and to the photo's tokens.
     """
 
     @register_to_config
     def __init__(
         self,
-        outer_channels: tuple[int, ...] = (16, 32, 64),
-        inner_channels: tuple[int, ...] = (96, 160),
+        patch: int = 4,
+        outer_channels: tuple[int, ...] = (48, 64),
+        inner_channels: tuple[int, ...] = (96, 128),
         heads: int = 4,
         key_channels: int = 32,
         max_frames: int = 32,
     ) -> None:
         super().__init__()
+        self.patch = patch
         first, last, inner = outer_channels[0], outer_channels[-1], inner_channels[0]
-        self.photo = PhotoEncoder(last, key_channels, inner)
+        self.photo = PhotoEncoder(first, key_channels, inner)
         self.timesteps, self.time = Timesteps(inner, True, 0), TimestepEmbedding(inner, inner)
-        # 3 noisy + 3 warp + confidence + 3 render + coverage + 3 landmarks, four pixels each; and what is told.
-        self.inlet = nn.Conv2d(14 * 4 + 4, first, 3, padding=1)
+        # 3 noisy + 3 warp + confidence + 3 render + coverage + 3 landmarks, for every pixel of a patch; and what is told.
+        self.inlet = nn.Conv2d(14 * patch**2 + 4, first, 3, padding=1)
         after = (*outer_channels[1:], last)
         self.down = nn.ModuleList(_block(channels, channels, inner) for channels in outer_channels)
         self.shrink = nn.ModuleList(_down(here, below) for here, below in zip(outer_channels, after, strict=True))
@@ -150,7 +152,7 @@ class CopyUNet(ModelMixin, ConfigMixin):
             Upsample2D(below, use_conv=True, out_channels=here) for here, below in zip(outer_channels, after, strict=True)
         )
         self.up = nn.ModuleList(_block(2 * channels, channels, inner) for channels in outer_channels)
-        self.outlet = nn.Conv2d(first, 4 * (SOURCES + 6), 3, padding=1)
+        self.outlet = nn.Conv2d(first, patch**2 * (SOURCES + 6), 3, padding=1)
         nn.init.zeros_(self.outlet.weight)
         nn.init.zeros_(self.outlet.bias)  # pyright: ignore[reportArgumentType]
 
@@ -167,7 +169,7 @@ class CopyUNet(ModelMixin, ConfigMixin):
         each = lambda values: values.repeat_interleave(frames, 0)
         tokens, keys, swatches = studied if studied is not None else self.study(told.photo)
         time = each(self.time(self.timesteps(timestep).to(sample.dtype)))
-        hidden, skips = self.inlet(_packed(sample, told)), []
+        hidden, skips = self.inlet(_packed(sample, told, self.patch)), []
         for block, shrink in zip(self.down, self.shrink, strict=True):
             skips.append(block(hidden, time))
             hidden = shrink(skips[-1])
@@ -180,7 +182,7 @@ class CopyUNet(ModelMixin, ConfigMixin):
             if fetched is None:
                 fetched = _fetch(self.query(hidden), each(keys), each(swatches))
         assert fetched is not None
-        return self._recipe(pixel_shuffle(self.outlet(hidden).float(), 2), fetched, each(angle), each(told.told), told)
+        return self._recipe(pixel_shuffle(self.outlet(hidden).float(), self.patch), fetched, each(angle), each(told.told), told)
 
     def _recipe(self, raw: Tensor, fetched: Tensor, angle: Tensor, told: Tensor, conditions: Conditions) -> Recipe:
         """Turn the last features into a recipe; sources that are withheld get no weight.
@@ -213,14 +215,14 @@ def _fetch(queries: Float[Tensor, "N D h w"], keys: Float[Tensor, "N m D"], swat
     return colors[:, 0].transpose(1, 2).unflatten(2, queries.shape[-2:])
 
 
-def _packed(sample: Float[Tensor, "B T 3 H W"], told: Conditions) -> Float[Tensor, "N 60 h w"]:
-    """Lay everything a frame is told side by side, four pixels to one; what is withheld is zero."""
+def _packed(sample: Float[Tensor, "B T 3 H W"], told: Conditions, patch: int) -> Float[Tensor, "N C h w"]:
+    """Lay everything a frame is told side by side, a patch of pixels to one; what is withheld is zero."""
     landmarks, warp, render, _ = (told.told[:, k, None, None, None, None] for k in range(4))
     pictures = (
         sample, (told.warp * 2 - 1) * warp, (told.confidence * 2 - 1) * warp, (told.render * 2 - 1) * render,
         (told.coverage * 2 - 1) * render, told.landmarks * landmarks,
     )  # fmt: skip
-    packed = pixel_unshuffle(torch.cat(pictures, 2).flatten(0, 1), 2)
+    packed = pixel_unshuffle(torch.cat(pictures, 2).flatten(0, 1), patch)
     said = told.told.repeat_interleave(sample.shape[1], 0)[..., None, None]
     return torch.cat([packed, said.expand(-1, -1, *packed.shape[-2:])], 1)
 

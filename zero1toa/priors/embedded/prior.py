@@ -1,6 +1,6 @@
 """The prior that ships with the program: a small video diffusion model that copies what the photo knows and invents the rest.
 
-It works on pictures of 256 pixels, and what it decides there (where to take colours from, how to shade them) is then applied
+It works on pictures of 128 pixels, and what it decides there (where to take colours from, how to shade them) is then applied
 to the request's own pixels, so that what is copied stays as sharp as the photo.
 """
 
@@ -29,7 +29,7 @@ from zero1toa.priors.windows import blend, windows
 from zero1toa.types import PriorError, Reference
 
 WEIGHTS = Path(str(files("zero1toa.priors.embedded"))) / "weights"
-SIZE = 256
+SIZE = 128
 STEPS = 4
 # Frames that were learnt from at once, and how many of them windows of longer clips share.
 WINDOW, OVERLAP = 8, 2
