@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from zero1toa.render.shading import BRIGHTEST, DARKEST, estimate_shading
+from zero1toa.render.shading import estimate_shading, relighting
 
 LIGHT = torch.tensor([[0.5, 0.4, 0.35], [0.15, 0.12, 0.1], [0.05, 0.05, 0.06], [0.1, 0.1, 0.1]])
 
@@ -45,9 +45,18 @@ def test_skin_that_is_hardly_seen_tells_nothing(normals):
     assert (estimate_shading(lit(normals), few, normals) == 1).all()
 
 
-def test_light_stays_within_what_cameras_show(normals):
-    hard = (1.5 * normals[:, :1]).clamp(0, 1).expand(-1, 3)
-    shading = estimate_shading(hard, torch.ones(len(normals)), normals)
-    assert shading.min() >= DARKEST
-    assert shading.max() <= BRIGHTEST
-    assert shading[normals[:, 0] > 0.8].min() > 2 * shading[normals[:, 0] < -0.8].max()
+def test_light_that_is_not_seen_is_hardly_stronger_than_what_is(normals):
+    hard = (0.5 + 0.5 * normals[:, :1]).expand(-1, 3)
+    seen = normals[:, 0] < 0.2
+    shading = estimate_shading(hard, seen.float(), normals)
+    assert shading[~seen].max() <= shading[seen].max() * 1.001
+    assert shading[seen & (normals[:, 0] > 0.1)].min() > 2 * shading[normals[:, 0] < -0.8].max()
+
+
+def test_shadows_are_cast_more_readily_than_lifted(normals):
+    shading = estimate_shading(lit(normals), torch.ones(len(normals)), normals)
+    gain = relighting(shading, shading.flip(0))
+    assert gain.max() <= 1.3 * 1.0001
+    assert gain.min() < 0.5
+    even = shading.mean(1, keepdim=True).expand(-1, 3)
+    torch.testing.assert_close(relighting(even, even.flip(0)).clamp_max(1), (even / even.flip(0)).clamp_max(1))

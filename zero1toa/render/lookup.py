@@ -85,7 +85,7 @@ def _combed(vertices, a, b, c, wa, wb, wc, band):
 @njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
 def look_up(
     face, barycentric, faces, mirror, tolerance, scalp, hairy, hidden, views, fill, image, depth, angles, trusts, stretched,
-    vertices, band, shading, color, trust,
+    vertices, band, relighting, color, trust,
 ):  # fmt: skip
     """Fill `color` (P, 3) and `trust` (P) for points given by `face` (P) and `barycentric` (P, 3).
 
@@ -93,7 +93,7 @@ def look_up(
     cosines between which a texel starts to count and counts in full; `trusts` those of mirrored and combed colours;
     `band` tells where the photo shows hair, which vertices continue as far as they are `hairy` (V): those of `scalp`
     triangles in every direction, others where there is hair before them. Pixels of vertices that are `stretched` (V)
-    count less, and their fill more. Mirrored colours are relit by the `shading` (V, 3).
+    count less, and their fill more. Mirrored colours are multiplied by `relighting` (V, 3).
     """
     grazing, head_on = angles
     mirrored, combed = trusts
@@ -116,18 +116,17 @@ def look_up(
                     color[p, k] += hair * (_pixel(image, hx, hy, k) - color[p, k])
                 best = max(best, hair * combed)
             if not hidden[f] and drawn_out < 1.0:
-                here = (
-                    wa * shading[a, 0] + wb * shading[b, 0] + wc * shading[c, 0],
-                    wa * shading[a, 1] + wb * shading[b, 1] + wc * shading[c, 1],
-                    wa * shading[a, 2] + wb * shading[b, 2] + wc * shading[c, 2],
+                relit = (
+                    wa * relighting[a, 0] + wb * relighting[b, 0] + wc * relighting[c, 0],
+                    wa * relighting[a, 1] + wb * relighting[b, 1] + wc * relighting[c, 1],
+                    wa * relighting[a, 2] + wb * relighting[b, 2] + wc * relighting[c, 2],
                 )
                 a, b, c = mirror[a], mirror[b], mirror[c]
                 other, mx, my = _weight(image, depth, views, a, b, c, wa, wb, wc, tolerance[f], grazing, head_on)
                 other *= 1.0 - drawn_out
                 if other > 0.0:
                     for k in range(3):
-                        there = wa * shading[a, k] + wb * shading[b, k] + wc * shading[c, k]
-                        color[p, k] += other * (min(_pixel(image, mx, my, k) * here[k] / there, 1.0) - color[p, k])
+                        color[p, k] += other * (min(_pixel(image, mx, my, k) * relit[k], 1.0) - color[p, k])
                     best = max(best, other * mirrored)
         if seen > 0.0:
             for k in range(3):

@@ -19,7 +19,7 @@ from zero1toa.geometry.mesh import face_areas, vertex_normals
 from zero1toa.render.base import PARALLEL
 from zero1toa.render.hair import NO_HAIR, SKULL_BEHIND_EYES, HairBand, find_hair_band
 from zero1toa.render.mesh import rasterize_mesh
-from zero1toa.render.shading import estimate_shading
+from zero1toa.render.shading import estimate_shading, relighting
 from zero1toa.types import PARTS, Reference
 
 # How far the surface may lie behind what the photo sees there and still count as seen, in metres: half a millimetre
@@ -85,7 +85,7 @@ class PhotoSurface:
                 self.scalp.numpy(), as_floats(self.hairy), self.hidden.numpy(), as_floats(self.vertex_views),
                 as_floats(self.fill), as_floats(self.lookup), as_floats(self.fragments.depth[0]), (GRAZING, HEAD_ON),
                 (MIRRORED, COMBED), as_floats(stretched), vertices_then, (self.band or NO_HAIR).as_arrays(),
-                as_floats(self.shading), color.numpy(), trust.numpy(),
+                as_floats(self.relighting), color.numpy(), trust.numpy(),
             )  # fmt: skip
         return color.to(barycentric), trust.to(barycentric)
 
@@ -192,9 +192,9 @@ class PhotoSurface:
         itself, own_weight = torch.arange(count)[:, None].expand(-1, 3), torch.tensor([1.0, 0.0, 0.0]).expand(count, 3)
         seen, how = self._seen(itself, own_weight, tolerance)
         mirror, mirror_how = self._seen(self.reference.surface.mirror[itself], own_weight, tolerance)
-        self.shading = self._shading(seen, how)
-        relit = mirror * self.shading / self.shading[self.reference.surface.mirror]
-        color = torch.where((how >= 0.3)[:, None], seen, relit.clamp(0, 1))
+        shading = self._shading(seen, how)
+        self.relighting = relighting(shading, shading[self.reference.surface.mirror])
+        color = torch.where((how >= 0.3)[:, None], seen, (mirror * self.relighting).clamp(0, 1))
         weight = torch.where(how >= 0.3, how, mirror_how * MIRRORED)
         default, inside = self._defaults(color, weight)
         # What hides under a raised lid is skin like that around the eye: lashes and their shadow must not spread over it.

@@ -14,8 +14,11 @@ from torch import Tensor
 # How strongly the light is taken to be even where the photo says little, and how far a colour may be off before it is taken
 # for make-up, beard or shadow.
 EVENNESS, USUAL_MISS = 0.01, 0.08
-# The least and the most light anywhere, in shares of the mean.
-DARKEST, BRIGHTEST = 0.25, 2.0
+# Of the light on the skin that is seen, the shares that are darker and that are not brighter than what is believed of the
+# rest, which a linear function makes too dark and too bright; what is out of sight may be so much darker still.
+DARKEST, BRIGHTEST, DARKER = 0.02, 0.98, 0.7
+# The most that relit colours are lifted, and how much of the light's change of tint they take on.
+MOST_LIFTED, TINTED = 1.3, 0.6
 # Vertices that have to be seen to tell, and rounds of weighing them by how well they fit.
 FEWEST, ROUNDS = 200, 6
 
@@ -40,5 +43,17 @@ def estimate_shading(
         light = torch.linalg.solve(weighted @ known + ridge, weighted @ wanted)
         miss = (known @ light - wanted).norm(dim=1, keepdim=True)
         fits = 1 / (1 + (miss / USUAL_MISS) ** 2)
+    low, high = torch.quantile(known @ light, torch.tensor([DARKEST, BRIGHTEST], dtype=torch.float64), 0)
     mean = (share * (known @ light)).sum(0).clamp_min(1e-3)
-    return (basis @ light / mean).clamp(DARKEST, BRIGHTEST).to(colors)
+    return ((basis @ light).clamp(DARKER * low.clamp_min(0.05), high.clamp_min(0.1)) / mean).to(colors)
+
+
+def relighting(here: Float[Tensor, "V 3"], there: Float[Tensor, "V 3"]) -> Float[Tensor, "V 3"]:
+    """Give what colours that were lit as `there` are multiplied by to look as if they were lit as `here`.
+
+    Shadows are cast easily. They can hardly be lifted: what lies in them is noise and the tint of the surroundings.
+    """
+    gain = here / there
+    even = gain.mean(1, keepdim=True)
+    tinted = even * (gain / even) ** TINTED
+    return tinted * (MOST_LIFTED / tinted.amax(1, keepdim=True)).clamp_max(1)
