@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
 from zero1toa.priors.embedded.model import CopyUNet
 from zero1toa.priors.noise import zero_snr_schedule
 from zero1toa.training.batches import batch_of
-from zero1toa.training.few_steps import AIMS, GRID, SKIP, WINDOW, _jump, distillation_loss, sample_clip, table, targets
+from zero1toa.training.few_steps import AIMS, GRID, SKIP, WINDOW, _jump, distillation_loss, targets
 from zero1toa.training.train import angles
 
 TINY = {"outer_channels": (8, 16), "inner_channels": (32, 32), "heads": 2, "key_channels": 8}
@@ -72,16 +71,3 @@ def test_who_is_right_already_has_nothing_to_learn(example, method):
 
 def test_levels_fill_the_grid():
     assert GRID * SKIP == 1000
-
-
-def test_clips_are_sampled_in_any_number_of_steps_and_scored(example, tmp_path):
-    from zero1toa.training.dataset import save_example
-
-    save_example(example, tmp_path / "5.npz")
-    for steps in (1, 2, 4):
-        painted = sample_clip(network(trained=True), example, steps)
-        assert painted.shape == example.frames.shape
-        assert 0 <= float(painted.min()) <= float(painted.max()) <= 1
-    lines = table({"tiny": network(trained=True)}, tmp_path, (1, 2)).splitlines()
-    assert [line.split("|")[1:3] for line in lines[2:]] == [[" tiny ", " 1 "], [" tiny ", " 2 "]]
-    assert np.isfinite([float(cell) for line in lines[2:] for cell in line.split("|")[3:-1]]).all()

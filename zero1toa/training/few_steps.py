@@ -8,25 +8,17 @@ that samplings of 4 to 8 steps really visit. The teacher is a network trained by
 from __future__ import annotations
 
 import argparse
-import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int
-from skimage.metrics import structural_similarity
+from jaxtyping import Int
 from torch import Tensor
 
 from zero1toa.priors.embedded.model import CopyUNet
-from zero1toa.priors.noise import denoise, zero_snr_schedule
-from zero1toa.training.batches import Batch, conditions_of
-from zero1toa.training.clips import ClipExample
-from zero1toa.training.dataset import example_files, load_example
-from zero1toa.training.scores import mean_scores, score
+from zero1toa.training.batches import Batch
 from zero1toa.training.train import add_options, angles, config_of, load_network, predict, train
 
 # Levels that the teacher steps between, of 1000.
@@ -91,47 +83,6 @@ def _jump(noisy: Tensor, clean: Tensor, level: Tensor, aimed: Tensor) -> Tensor:
     here, there = angles(level, noisy), angles(aimed, noisy)
     noise = (noisy - here.cos() * clean) / here.sin().clamp_min(1e-3)
     return there.cos() * clean + there.sin() * noise
-
-
-@torch.no_grad()
-def table(networks: Mapping[str, CopyUNet], folder: Path, steps: Sequence[int]) -> str:
-    """Write, in markdown, how near each network comes to the truth in how many steps, and the seconds a clip takes."""
-    lines = ["| network | steps | all, dB | hidden, dB | SSIM | seconds a clip |", "|---" * 6 + "|"]
-    for name, network in networks.items():
-        for count in steps:
-            rows, seconds, likeness = [], [], []
-            for file in example_files(folder):
-                example = load_example(file)
-                began = time.monotonic()
-                painted = sample_clip(network, example, count)
-                seconds.append(time.monotonic() - began)
-                rows.append(score(painted, example))
-                likeness.append(ssim(painted, example.frames))
-            scores = mean_scores(rows)
-            cells = (scores["all"], scores["hidden"], np.mean(likeness), np.mean(seconds))
-            lines.append(f"| {name} | {count} | " + " | ".join(f"{value:.2f}" for value in cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def sample_clip(network: CopyUNet, example: ClipExample, steps: int) -> Float[Tensor, "T H W 3"]:
-    """Paint an example's clip from pure noise; frames in [0, 1]."""
-    told, schedule = conditions_of(example), zero_snr_schedule(steps)
-    studied = network.study(told.photo)
-
-    def velocity(sample: Tensor, timestep: float, step: int) -> Tensor:
-        angle, level = schedule.angles[step], torch.tensor([int(timestep)])
-        clean = predict(network, told, sample, level, studied)[0]
-        return (math.cos(angle) * sample - clean) / math.sin(angle)
-
-    noise = torch.randn(told.warp.shape, generator=torch.Generator().manual_seed(example.seed))
-    painted = denoise(velocity, noise, schedule)
-    return (painted[0].movedim(1, -1) + 1).clamp(0, 2) / 2
-
-
-def ssim(painted: Float[Tensor, "T H W 3"], truth: Float[Tensor, "T H W 3"]) -> float:
-    """Give the structural similarity of clips, a mean over their frames."""
-    pairs = zip(painted.numpy(), truth.numpy(), strict=True)
-    return float(np.mean([structural_similarity(a, b, channel_axis=2, data_range=1.0) for a, b in pairs]))
 
 
 AIMS: dict[str, Aim] = {"tdd": tdd_target, "consistency": clean_target}
