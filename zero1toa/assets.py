@@ -93,6 +93,7 @@ _BASE, _WAN = "stable-diffusion-v1-5/stable-diffusion-v1-5", "Wan-AI/Wan2.2-Anim
 _VACE = "Wan-AI/Wan2.1-VACE-1.3B-diffusers"
 TABLE = (
     Weights("projection"),
+    Weights("embedded", licence="Apache-2.0, as this program"),
     Weights(
         "aniportrait",
         (

@@ -11,9 +11,10 @@ from zero1toa.priors.base import Critic, DiffusionConfig
 from zero1toa.priors.embedded.model import UNSURE, Conditions, CopyUNet, compose
 from zero1toa.priors.embedded.prior import EmbeddedPrior
 from zero1toa.priors.noise import alphas_kept, zero_snr_schedule
-from zero1toa.priors.pictures import near_avatar
+from zero1toa.priors.pictures import keep_background, near_avatar
 from zero1toa.priors.projection import ProjectionPrior
-from zero1toa.types import PriorError
+from zero1toa.render.mesh import rasterize_mesh
+from zero1toa.types import PARTS, PriorError
 
 TINY = {"outer_channels": (8, 16), "inner_channels": (32, 32), "heads": 2, "key_channels": 8, "max_frames": 16}
 CPU = torch.device("cpu")
@@ -185,7 +186,25 @@ def test_guidance_leads_away_from_what_is_painted_without_the_photo(weights, dra
     alone = (ProjectionPrior().project(drafts)[1] < UNSURE) & (near_avatar(drafts) == 1)
     inside = alone & torch.stack([(frames > 0.01) & (frames < 0.99) for frames in (plain, some, more)]).all(0).all(-1)
     assert (plain - some)[inside].abs().mean() > 1e-4
-    torch.testing.assert_close((more - plain)[inside], 2 * (some - plain)[inside], atol=2e-3, rtol=0)
+    off = ((more - plain) - 2 * (some - plain))[inside].abs()
+    # At the rim of what it paints, colours that ended are mixed with others.
+    assert (off < 2e-3).float().mean() > 0.99
+
+
+def test_hair_clothes_and_outline_are_left_to_projection(weights, drafts):
+    request = asked(drafts)
+    painted = EmbeddedPrior(DiffusionConfig(), CPU, weights=weights).regenerate(request)
+    surface = drafts.reference.surface
+    face = rasterize_mesh(drafts.vertices, surface.faces, drafts.cameras).face.long()
+    others = torch.tensor([PARTS.index(part) for part in ("scalp", "bust")])
+    elsewhere = (face < 0) | torch.isin(surface.parts[face.clamp_min(0)], others)
+    trust = ProjectionPrior().project(drafts)[1]
+    projected = keep_background(ProjectionPrior().regenerate(request), request)
+    unsure = elsewhere & (trust < UNSURE)
+    assert unsure.float().mean() > 0.2
+    torch.testing.assert_close(painted[unsure], projected[unsure], atol=1e-5, rtol=0)
+    known = (trust < UNSURE) & ~elsewhere
+    assert (painted - projected)[known].abs().max() > 0.01
 
 
 def test_it_judges_in_one_step(weights, drafts):

@@ -120,6 +120,10 @@ def test_a_run_goes_on_where_it_was_and_keeps_weights_that_the_prior_loads(tmp_p
     assert sorted(path.name for path in run.iterdir()) == ["checkpoint.pt", "log.jsonl", "weights"]
     prior = EmbeddedPrior(DiffusionConfig(), torch.device("cpu"), weights=run / "weights")
     assert prior.name.startswith("embedded")
+    train(kept, tmp_path / "next", replace(TINY, steps=1, start=run / "weights"))
+    config = (tmp_path / "next" / "weights" / "config.json").read_text()
+    assert str(tmp_path) not in config
+    assert json.loads(config)["inner_channels"] == [32, 32]
 
 
 def test_the_rate_rises_and_fades_out(tmp_path, example):

@@ -43,7 +43,7 @@ METHODS = (
 )
 
 
-# Score distillation needs a prior that judges in one step, which only the embedded one will do.
+# Score distillation needs a prior that judges in one step, which only `embedded` does.
 USUAL = tuple(method for method in METHODS if method.name != "sds")
 
 

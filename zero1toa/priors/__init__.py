@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from zero1toa.priors.base import DiffusionConfig, VideoPrior
 
-# From the best to the one that always works.
-NAMES = ("aniportrait", "wan-animate", "echomimic", "wan-vace", "animatediff", "projection")
+# From the best to the one that always works. What comes after that is only taken by name: it has yet to beat it.
+NAMES = ("aniportrait", "wan-animate", "echomimic", "wan-vace", "animatediff", "projection", "embedded")
 
 
 def load_prior(name: str, config: DiffusionConfig, device: torch.device) -> VideoPrior:
@@ -26,6 +26,10 @@ def load_prior(name: str, config: DiffusionConfig, device: torch.device) -> Vide
             from zero1toa.priors.projection import ProjectionPrior
 
             return ProjectionPrior()
+        case "embedded":
+            from zero1toa.priors.embedded.prior import EmbeddedPrior
+
+            return EmbeddedPrior(config, device)
         case "aniportrait":
             require(name)
             from zero1toa.priors.aniportrait import AniPortrait

@@ -249,7 +249,11 @@ def _tell(run: Path, **values) -> None:
 
 def load_network(folder: Path) -> CopyUNet:
     """Load the weights that a run has kept, in 32 bits, to learn on."""
-    return load_pretrained(CopyUNet, folder, torch.device("cpu"), torch.float32).requires_grad_(True).train()
+    kept = load_pretrained(CopyUNet, folder, torch.device("cpu"), torch.float32)
+    # A new one, because that loaded remembers the path, which would be kept with what it learns.
+    network = CopyUNet(**{name: value for name, value in kept.config.items() if not name.startswith("_")})
+    network.load_state_dict(kept.state_dict())
+    return network.train()
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from typing import cast
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
 
 from zero1toa.priors.base import ClipRequest, DiffusionConfig
 from zero1toa.priors.conditioning import draw_landmarks
@@ -23,16 +23,19 @@ from zero1toa.priors.embedded.conditions import photo_input, pictures_first
 from zero1toa.priors.embedded.model import Conditions, CopyUNet, compose, known_share
 from zero1toa.priors.noise import STARTS, TRAIN_STEPS, Schedule, alphas_kept, begin, denoise, zero_snr_schedule
 from zero1toa.priors.pictures import keep_background, load_pretrained, resized
-from zero1toa.priors.projection import ProjectionPrior
+from zero1toa.priors.projection import FILLED, ProjectionPrior
 from zero1toa.priors.tuning import precision, tune
 from zero1toa.priors.windows import blend, windows
-from zero1toa.types import PriorError, Reference
+from zero1toa.render.mesh import rasterize_mesh
+from zero1toa.types import PARTS, PriorError, Reference, on_device
 
 WEIGHTS = Path(str(files("zero1toa.priors.embedded"))) / "weights"
 SIZE = 128
 STEPS = 4
 # Frames that were learnt from at once, and how many of them windows of longer clips share.
 WINDOW, OVERLAP = 8, 2
+# Pixels of the soft rim inside what it may paint.
+RIM = 7
 # Guidance compares with what the network gives without landmarks and photo, but with warp and render.
 UNGUIDED = (0.0, 1.0, 1.0, 0.0)
 
@@ -63,7 +66,7 @@ class EmbeddedPrior:
 
     @torch.no_grad()
     def regenerate(self, request: ClipRequest) -> Float[Tensor, "T H W 3"]:
-        """Give the clip as the network composes it from photo and render, over the render's background."""
+        """Give the clip as the network composes it from photo and render on face and neck, elsewhere as `projection` does."""
         schedule = zero_snr_schedule(self._steps).last(request.strength)
         return self._painted(request, schedule) if len(schedule) else request.frames
 
@@ -84,9 +87,11 @@ class EmbeddedPrior:
         noisy = begin(config.start, plain, clean, schedule, passes=config.passes, generator=chance)
         painted = denoise(velocity, noisy, schedule, eta=config.eta, generator=chance)
         large = velocity.enlarged(painted).to(request.frames).movedim(1, -1).clamp(0, 1)
+        warp = sight.warp.movedim(1, -1).to(large)
+        projected = torch.lerp(request.frames, warp, (sight.trust * request.strength)[..., None])
+        large = torch.lerp(projected, large, _skin(request, sight.trust)[..., None])
         # The network's own answer is coarser than the request's pixels.
-        known = known_share(sight.trust)[..., None]
-        return keep_background(torch.lerp(large, sight.warp.movedim(1, -1).to(large), known), request)
+        return keep_background(torch.lerp(large, warp, known_share(sight.trust)[..., None]), request)
 
     def recipe(self, sample: Float[Tensor, "T 3 S S"], timestep: float, angle: float, conditions: Conditions) -> Tensor:
         """Say how to compose the clean pictures of a noisy sample, window by window."""
@@ -130,6 +135,22 @@ class EmbeddedPrior:
             photo = photo.to(self._device, self._dtype)
             self._studied = reference, photo, self._net.study(photo)
         return self._studied[1]
+
+
+def _skin(request: ClipRequest, trust: Float[Tensor, "T H W"]) -> Float[Tensor, "T H W"]:
+    """Mark what the network may paint: face and neck where no hair hangs before them.
+
+    Everywhere else the loop would add up what it is unsure of: it draws outlines soft, a little more in every round, until
+    heads are wrapped in smoke and clothes in fog.
+    """
+    surface, cpu = request.reference.surface, torch.device("cpu")
+    here = on_device(request, cpu)
+    face = rasterize_mesh(here.vertices, surface.faces.to(cpu), here.cameras).face.long()
+    others = torch.tensor([PARTS.index(part) for part in ("scalp", "bust")])
+    skin = (face >= 0) & ~torch.isin(surface.parts.to(cpu)[face.clamp_min(0)], others)
+    shown = skin.to(trust) * (trust / FILLED).clamp(0, 1)
+    inner = -max_pool2d(-shown[:, None], RIM, 1, RIM // 2)
+    return avg_pool2d(inner, RIM, 1, RIM // 2, count_include_pad=False)[:, 0]
 
 
 class _Painter:
