@@ -30,6 +30,7 @@ from zero1toa.symgen.curriculum import CurriculumConfig
 from zero1toa.symgen.performances import PERFORMANCES, relax
 from zero1toa.symgen.trainer import TrainerConfig
 from zero1toa.types import Camera, Motion
+from zero1toa.ui.layout import QUEUE
 from zero1toa.ui.playing import Playing, find_gallery
 from zero1toa.ui.session import delete_upload
 
@@ -112,6 +113,11 @@ def sent(answer) -> list[Path]:
     return [Path(answer)] if isinstance(answer, str) and answer.startswith("/") and Path(answer).is_file() else []
 
 
+def kept(cache: Path) -> list[str]:
+    """List the files in the web server's cache."""
+    return sorted(str(path.relative_to(cache)) for path in cache.rglob("*") if path.is_file())
+
+
 def test_the_app_builds_without_a_network():
     import app
 
@@ -119,9 +125,20 @@ def test_the_app_builds_without_a_network():
     assert app.demo.analytics_enabled is False
 
 
-def test_two_visitors_do_not_see_each_other(visit, server, astronaut_file):
+@pytest.fixture
+def own_photo(astronaut_file, tmp_path):
+    """Give a photo that is none of the examples: those stay for everybody."""
+    Image.open(astronaut_file).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "own.png")
+    return tmp_path / "own.png"
+
+
+def test_two_visitors_do_not_see_each_other(visit, server, own_photo, tmp_path):
+    from gradio_client import handle_file
+
     first, second = visit(), visit()
-    screens = create(first, astronaut_file)
+    cache = Path(os.environ["GRADIO_TEMP_DIR"])
+    before = kept(cache)
+    screens = create(first, own_photo)
     told = " ".join(str(screen) for screen in screens)
     assert "data:image/webp" in told, "no regenerated clip was shown"
     assert "likeness to the photo" in told, "no curves were drawn"
@@ -138,12 +155,47 @@ def test_two_visitors_do_not_see_each_other(visit, server, astronaut_file):
     assert _status(server, f"/gradio_api/file={folders[0]}/avatars/1/portrait.png") in (403, 404)
     assert not sent(second.predict([], api_name="/beside"))
     # Deleting means deleting, in the web server's cache, too.
-    cache = Path(os.environ["GRADIO_TEMP_DIR"])
-    mark = folders[0].name
-    assert list(cache.glob(f"*/{mark}-*"))
+    assert list(cache.glob(f"*/{folders[0].name}-*"))
+    other, dance = own_photo.with_name("other.png"), tmp_path / "dance.json"
+    Image.open(own_photo).resize((400, 400)).save(other)
+    create(first, other)
+    states = relax(8, 8.0, generator=torch.Generator().manual_seed(0))
+    write_motion(dance, Motion(states, Camera(torch.zeros(0, 4, 4), torch.zeros(0, 3, 3), 1, 1), 8.0))
+    first.predict(handle_file(str(dance)), api_name="/drive")
+    assert all(list(cache.glob(f"*/{file.name}")) for file in (own_photo, other, dance)), "nothing was there to be deleted"
     first.predict(None, api_name="/wipe")
     assert not folders[0].exists()
-    assert not list(cache.glob(f"*/{mark}-*"))
+    assert kept(cache) == before
+
+
+def test_after_the_time_limit_nothing_of_a_visitor_is_left(own_photo, tmp_path, monkeypatch):
+    from gradio_client import Client, handle_file
+
+    from zero1toa.ui import layout
+
+    cache, visits = tmp_path / "cache", tmp_path / "visits"
+    visits.mkdir()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(cache))
+    monkeypatch.setattr(tempfile, "tempdir", str(visits))
+    monkeypatch.setattr(layout, "KEEP_S", 5)
+    monkeypatch.setattr(layout, "CLEAN_S", 1)
+    app = layout.build_app({"tiny": TINY}, tmp_path / "no examples")
+    before = kept(cache)
+    app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **layout.launch_options())
+    try:
+        # The page stays open, as it does with people who go to lunch.
+        client = Client(app.local_url, verbose=False, download_files=str(tmp_path / "downloads"))
+        job = client.submit(handle_file(str(own_photo)), True, "tiny", 0, 3.0, api_name="/watch")
+        _wait(lambda: any(own_photo.name in file for file in kept(cache)), "the photo to be uploaded")
+        job.result(LIMIT_S)
+        client.predict(api_name="/folder")
+        assert _folders()
+        _wait(lambda: not _folders() and kept(cache) == before, "everything to be deleted", 60)
+        with pytest.raises(Exception, match="avatar was deleted"):
+            client.predict(api_name="/folder")
+        client.close()
+    finally:
+        app.close()
 
 
 def test_methods_are_compared_side_by_side(visit, astronaut_file):
@@ -270,6 +322,20 @@ def test_consent_is_asked_for(visit, astronaut_file):
 
     with pytest.raises(Exception, match="may use this photo"):
         visit().predict(handle_file(str(astronaut_file)), "tiny", 0, False, api_name="/generate")
+    with pytest.raises(Exception, match="confirm this first"):
+        create(visit(), astronaut_file, consent=False)
+
+
+def test_the_queue_has_an_end_even_when_all_come_at_once(visit, astronaut_file):
+    from gradio_client import handle_file
+
+    client = visit()
+    jobs = [client.submit(handle_file(str(astronaut_file)), True, "endless", 0, 3.0, api_name="/watch") for _ in range(30)]
+    refused = lambda: [job for job in jobs if job.done() and "Queue is full" in str(job.exception())]
+    _wait(lambda: len(refused()) >= 30 - QUEUE - 1, "the last ones to be turned away", 60)
+    for job in jobs:
+        job.cancel()
+    client.predict(None, api_name="/wipe")
 
 
 def test_the_example_for_programs_runs_as_written(server, astronaut_file, tmp_path, monkeypatch):
@@ -402,7 +468,7 @@ def test_a_visitor_makes_an_avatar_and_plays_with_it(server, browser, astronaut_
         page.locator("#photo input[type=file]").set_input_files(str(astronaut_file))
         page.wait_for_selector("#seen .z-fit")
         page.click("#create")
-        page.get_by_text("Please confirm this first.").wait_for()
+        page.locator("#consent").get_by_text("Please confirm this first.").wait_for()
         page.check("#consent input")
         page.click("#create")
         page.get_by_text("Your avatar is ready.").wait_for(state="attached", timeout=LIMIT_S * 1000)
