@@ -222,7 +222,8 @@ def visit(address: str, own: Path, downloads: Path, chance: random.Random, deadl
             client.predict(api_name="/stop")
             stops, stopped = False, time.monotonic()
         if time.monotonic() > min(deadline + PATIENCE_S / 2, began + PATIENCE_S):
-            job.cancel()
+            with contextlib.suppress(httpx.ReadTimeout):  # the client waits 5 s, and what is under way is kept first
+                job.cancel()
             client.close()
             tally.add("gave up waiting")
             return
