@@ -132,7 +132,7 @@ def own_photo(astronaut_file, tmp_path):
     return tmp_path / "own.png"
 
 
-def test_two_visitors_do_not_see_each_other(visit, server, own_photo, tmp_path):
+def test_two_visitors_do_not_see_each_other(visit, server, own_photo, tmp_path, capfd):
     from gradio_client import handle_file
 
     first, second = visit(), visit()
@@ -152,7 +152,11 @@ def test_two_visitors_do_not_see_each_other(visit, server, own_photo, tmp_path):
     folders = _folders()
     assert len(folders) == 1, "the second visitor has none"
     assert folders[0].stat().st_mode & 0o077 == 0, "others on this computer can read a visitor's folder"
-    assert _status(server, f"/gradio_api/file={folders[0]}/avatars/1/portrait.png") in (403, 404)
+    inside = [path for path in folders[0].rglob("*") if path.is_file()]
+    assert {"portrait.png", "portrait.safetensors"} <= {path.name for path in inside}
+    elsewhere = (Path("/etc/passwd"), EXAMPLES.parent / "README.md", EXAMPLES.parent / "app.py", cache, folders[0])
+    for path in (*inside, *elsewhere, cache / "x" / ".." / ".." / "visits", f"..{folders[0]}/avatars/1/portrait.png"):
+        assert _status(server, f"/gradio_api/file={path}") in (403, 404), path
     assert not sent(second.predict([], api_name="/beside"))
     # Deleting means deleting, in the web server's cache, too.
     assert list(cache.glob(f"*/{folders[0].name}-*"))
@@ -166,6 +170,8 @@ def test_two_visitors_do_not_see_each_other(visit, server, own_photo, tmp_path):
     first.predict(None, api_name="/wipe")
     assert not folders[0].exists()
     assert kept(cache) == before
+    # Who reads the log learns no address under which anything was.
+    assert folders[0].name not in "".join(capfd.readouterr())
 
 
 def test_after_the_time_limit_nothing_of_a_visitor_is_left(own_photo, tmp_path, monkeypatch):
