@@ -24,13 +24,13 @@ def claimed(folder: str | Path, *, wait_s: float = 0.0) -> Iterator[None]:
 
     path = Path(folder) / LOCK
     lock = filelock.FileLock(path)
-    try:
-        with explain_writing(path.parent):
+    with explain_writing(path.parent):
+        try:
             lock.acquire(timeout=wait_s, poll_interval=LOOK_S)
-    except filelock.Timeout as error:
-        raise InputError(
-            f"another process is writing to {folder}: wait until it has ended, or choose another folder"
-        ) from error
+        except filelock.Timeout as error:
+            raise InputError(
+                f"another process is writing to {folder}: wait until it has ended, or choose another folder"
+            ) from error
     try:
         yield
     finally:
