@@ -8,6 +8,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 import zipfile
@@ -113,6 +115,13 @@ def sent(answer) -> list[Path]:
     return [Path(answer)] if isinstance(answer, str) and answer.startswith("/") and Path(answer).is_file() else []
 
 
+def idle_motion(folder: Path) -> Path:
+    """Write a second of an idle face."""
+    states = relax(10, 10.0, generator=torch.Generator().manual_seed(0))
+    camera = Camera(torch.zeros(0, 4, 4), torch.zeros(0, 3, 3), 1, 1)
+    return write_motion(folder / "idle.json", Motion(states, camera, 10.0))
+
+
 def kept(cache: Path) -> list[str]:
     """List the files in the web server's cache."""
     return sorted(str(path.relative_to(cache)) for path in cache.rglob("*") if path.is_file())
@@ -160,11 +169,9 @@ def test_two_visitors_do_not_see_each_other(visit, server, own_photo, tmp_path, 
     assert not sent(second.predict([], api_name="/beside"))
     # Deleting means deleting, in the web server's cache, too.
     assert list(cache.glob(f"*/{folders[0].name}-*"))
-    other, dance = own_photo.with_name("other.png"), tmp_path / "dance.json"
+    other, dance = own_photo.with_name("other.png"), idle_motion(tmp_path)
     Image.open(own_photo).resize((400, 400)).save(other)
     create(first, other)
-    states = relax(8, 8.0, generator=torch.Generator().manual_seed(0))
-    write_motion(dance, Motion(states, Camera(torch.zeros(0, 4, 4), torch.zeros(0, 3, 3), 1, 1), 8.0))
     first.predict(handle_file(str(dance)), api_name="/drive")
     assert all(list(cache.glob(f"*/{file.name}")) for file in (own_photo, other, dance)), "nothing was there to be deleted"
     first.predict(None, api_name="/wipe")
@@ -202,6 +209,33 @@ def test_after_the_time_limit_nothing_of_a_visitor_is_left(own_photo, tmp_path, 
         client.close()
     finally:
         app.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGTERM is sent as on POSIX")
+def test_a_server_that_is_told_to_end_leaves_nothing_of_visitors(tmp_path):
+    from gradio_client import Client, handle_file
+
+    places = {"GRADIO_TEMP_DIR": tmp_path / "cache", "TMPDIR": tmp_path / "visits"}
+    places["TMPDIR"].mkdir()
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **{name: str(place) for name, place in places.items()}}
+    server = subprocess.Popen(
+        [sys.executable, "app.py"], cwd=EXAMPLES.parent, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stdout is not None
+        address = next(line.split()[-1] for line in server.stdout if "http://" in line)
+        client = Client(address, verbose=False, download_files=str(tmp_path / "downloads"))
+        client.predict(handle_file(str(idle_motion(tmp_path))), api_name="/drive")
+        client.close()
+        assert list(places["TMPDIR"].glob("zero1toa-*/files/*"))
+        assert any(file.endswith("idle.json") for file in kept(places["GRADIO_TEMP_DIR"]))
+        server.terminate()
+        assert server.wait(60) == 0
+        assert not list(places["TMPDIR"].glob("zero1toa*"))
+        assert not [file for file in kept(places["GRADIO_TEMP_DIR"]) if file.endswith(".json")]
+    finally:
+        server.kill()
+        server.communicate()
 
 
 def test_methods_are_compared_side_by_side(visit, astronaut_file):
@@ -254,9 +288,7 @@ def test_what_is_shared_comes_as_files(visit, astronaut_file):
 def test_a_motion_file_drives_and_nonsense_does_not(visit, tmp_path):
     from gradio_client import handle_file
 
-    generator = torch.Generator().manual_seed(0)
-    states = relax(10, 10.0, generator=generator)
-    path = write_motion(tmp_path / "idle.json", Motion(states, Camera(torch.zeros(0, 4, 4), torch.zeros(0, 3, 3), 1, 1), 10.0))
+    path = idle_motion(tmp_path)
     client = visit()
     written = [
         one for one in sent(client.predict(handle_file(str(path)), api_name="/drive")) if one.name.endswith("motion.json")
