@@ -9,6 +9,7 @@ import spaces  # noqa: F401  # before anything that loads torch, for Spaces with
 
 import argparse
 import os
+import signal
 
 from zero1toa.ui.layout import build_app, launch_options
 
@@ -26,6 +27,8 @@ def main() -> None:
     parser.add_argument("--server-name", default=host, help="address to listen on (0.0.0.0 for the whole network)")
     parser.add_argument("--server-port", type=int, default=None, help="port, the first free one from 7860 if left out")
     args = parser.parse_args()
+    # Containers are stopped so; like Ctrl-C, it lets us delete what visitors left.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     demo.launch(share=args.share, server_name=args.server_name, server_port=args.server_port, **launch_options())
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,13 @@ def astronaut_avatar() -> Path:
     folder = Path(_folder().name) / "My Avatar ☺"
     assert cli.main(["create", str(astronaut_photo()), "-o", str(folder), *TINY, "--seed", "3"]) == 0
     return folder
+
+
+def of_tomorrow(folder: Path) -> None:
+    """Date everything in a folder a day ahead, as it is after the clock went back."""
+    tomorrow = time.time() + 86_400
+    for path in (folder, *folder.rglob("*")):
+        os.utime(path, (tomorrow, tomorrow))
 
 
 def sphere_avatar() -> Avatar:

@@ -8,6 +8,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 import zipfile
@@ -30,6 +32,7 @@ from zero1toa.symgen.curriculum import CurriculumConfig
 from zero1toa.symgen.performances import PERFORMANCES, relax
 from zero1toa.symgen.trainer import TrainerConfig
 from zero1toa.types import Camera, Motion
+from zero1toa.ui.layout import QUEUE
 from zero1toa.ui.playing import Playing, find_gallery
 from zero1toa.ui.session import delete_upload
 
@@ -112,6 +115,18 @@ def sent(answer) -> list[Path]:
     return [Path(answer)] if isinstance(answer, str) and answer.startswith("/") and Path(answer).is_file() else []
 
 
+def idle_motion(folder: Path) -> Path:
+    """Write a second of an idle face."""
+    states = relax(10, 10.0, generator=torch.Generator().manual_seed(0))
+    camera = Camera(torch.zeros(0, 4, 4), torch.zeros(0, 3, 3), 1, 1)
+    return write_motion(folder / "idle.json", Motion(states, camera, 10.0))
+
+
+def kept(cache: Path) -> list[str]:
+    """List the files in the web server's cache."""
+    return sorted(str(path.relative_to(cache)) for path in cache.rglob("*") if path.is_file())
+
+
 def test_the_app_builds_without_a_network():
     import app
 
@@ -119,9 +134,20 @@ def test_the_app_builds_without_a_network():
     assert app.demo.analytics_enabled is False
 
 
-def test_two_visitors_do_not_see_each_other(visit, server, astronaut_file):
+@pytest.fixture
+def own_photo(astronaut_file, tmp_path):
+    """Give a photo that is none of the examples: those stay for everybody."""
+    Image.open(astronaut_file).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "own.png")
+    return tmp_path / "own.png"
+
+
+def test_two_visitors_do_not_see_each_other(visit, server, own_photo, tmp_path, capfd):
+    from gradio_client import handle_file
+
     first, second = visit(), visit()
-    screens = create(first, astronaut_file)
+    cache = Path(os.environ["GRADIO_TEMP_DIR"])
+    before = kept(cache)
+    screens = create(first, own_photo)
     told = " ".join(str(screen) for screen in screens)
     assert "data:image/webp" in told, "no regenerated clip was shown"
     assert "likeness to the photo" in told, "no curves were drawn"
@@ -135,15 +161,81 @@ def test_two_visitors_do_not_see_each_other(visit, server, astronaut_file):
     folders = _folders()
     assert len(folders) == 1, "the second visitor has none"
     assert folders[0].stat().st_mode & 0o077 == 0, "others on this computer can read a visitor's folder"
-    assert _status(server, f"/gradio_api/file={folders[0]}/avatars/1/portrait.png") in (403, 404)
+    inside = [path for path in folders[0].rglob("*") if path.is_file()]
+    assert {"portrait.png", "portrait.safetensors"} <= {path.name for path in inside}
+    elsewhere = (Path("/etc/passwd"), EXAMPLES.parent / "README.md", EXAMPLES.parent / "app.py", cache, folders[0])
+    for path in (*inside, *elsewhere, cache / "x" / ".." / ".." / "visits", f"..{folders[0]}/avatars/1/portrait.png"):
+        assert _status(server, f"/gradio_api/file={path}") in (403, 404), path
     assert not sent(second.predict([], api_name="/beside"))
     # Deleting means deleting, in the web server's cache, too.
-    cache = Path(os.environ["GRADIO_TEMP_DIR"])
-    mark = folders[0].name
-    assert list(cache.glob(f"*/{mark}-*"))
+    assert list(cache.glob(f"*/{folders[0].name}-*"))
+    other, dance = own_photo.with_name("other.png"), idle_motion(tmp_path)
+    Image.open(own_photo).resize((400, 400)).save(other)
+    create(first, other)
+    first.predict(handle_file(str(dance)), api_name="/drive")
+    assert all(list(cache.glob(f"*/{file.name}")) for file in (own_photo, other, dance)), "nothing was there to be deleted"
     first.predict(None, api_name="/wipe")
     assert not folders[0].exists()
-    assert not list(cache.glob(f"*/{mark}-*"))
+    assert kept(cache) == before
+    # Who reads the log learns no address under which anything was.
+    assert folders[0].name not in "".join(capfd.readouterr())
+
+
+def test_after_the_time_limit_nothing_of_a_visitor_is_left(own_photo, tmp_path, monkeypatch):
+    from gradio_client import Client, handle_file
+
+    from zero1toa.ui import layout
+
+    cache, visits = tmp_path / "cache", tmp_path / "visits"
+    visits.mkdir()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(cache))
+    monkeypatch.setattr(tempfile, "tempdir", str(visits))
+    monkeypatch.setattr(layout, "KEEP_S", 5)
+    monkeypatch.setattr(layout, "CLEAN_S", 1)
+    app = layout.build_app({"tiny": TINY}, tmp_path / "no examples")
+    before = kept(cache)
+    app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **layout.launch_options())
+    try:
+        # The page stays open, as it does with people who go to lunch.
+        client = Client(app.local_url, verbose=False, download_files=str(tmp_path / "downloads"))
+        job = client.submit(handle_file(str(own_photo)), True, "tiny", 0, 3.0, api_name="/watch")
+        _wait(lambda: any(own_photo.name in file for file in kept(cache)), "the photo to be uploaded")
+        job.result(LIMIT_S)
+        client.predict(api_name="/folder")
+        assert _folders()
+        _wait(lambda: not _folders() and kept(cache) == before, "everything to be deleted", 60)
+        with pytest.raises(Exception, match="avatar was deleted"):
+            client.predict(api_name="/folder")
+        client.close()
+    finally:
+        app.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGTERM is sent as on POSIX")
+def test_a_server_that_is_told_to_end_leaves_nothing_of_visitors(tmp_path):
+    from gradio_client import Client, handle_file
+
+    places = {"GRADIO_TEMP_DIR": tmp_path / "cache", "TMPDIR": tmp_path / "visits"}
+    places["TMPDIR"].mkdir()
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **{name: str(place) for name, place in places.items()}}
+    server = subprocess.Popen(
+        [sys.executable, "app.py"], cwd=EXAMPLES.parent, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stdout is not None
+        address = next(line.split()[-1] for line in server.stdout if "http://" in line)
+        client = Client(address, verbose=False, download_files=str(tmp_path / "downloads"))
+        client.predict(handle_file(str(idle_motion(tmp_path))), api_name="/drive")
+        client.close()
+        assert list(places["TMPDIR"].glob("zero1toa-*/files/*"))
+        assert any(file.endswith("idle.json") for file in kept(places["GRADIO_TEMP_DIR"]))
+        server.terminate()
+        assert server.wait(60) == 0
+        assert not list(places["TMPDIR"].glob("zero1toa*"))
+        assert not [file for file in kept(places["GRADIO_TEMP_DIR"]) if file.endswith(".json")]
+    finally:
+        server.kill()
+        server.communicate()
 
 
 def test_methods_are_compared_side_by_side(visit, astronaut_file):
@@ -196,9 +288,7 @@ def test_what_is_shared_comes_as_files(visit, astronaut_file):
 def test_a_motion_file_drives_and_nonsense_does_not(visit, tmp_path):
     from gradio_client import handle_file
 
-    generator = torch.Generator().manual_seed(0)
-    states = relax(10, 10.0, generator=generator)
-    path = write_motion(tmp_path / "idle.json", Motion(states, Camera(torch.zeros(0, 4, 4), torch.zeros(0, 3, 3), 1, 1), 10.0))
+    path = idle_motion(tmp_path)
     client = visit()
     written = [
         one for one in sent(client.predict(handle_file(str(path)), api_name="/drive")) if one.name.endswith("motion.json")
@@ -270,6 +360,20 @@ def test_consent_is_asked_for(visit, astronaut_file):
 
     with pytest.raises(Exception, match="may use this photo"):
         visit().predict(handle_file(str(astronaut_file)), "tiny", 0, False, api_name="/generate")
+    with pytest.raises(Exception, match="confirm this first"):
+        create(visit(), astronaut_file, consent=False)
+
+
+def test_the_queue_has_an_end_even_when_all_come_at_once(visit, astronaut_file):
+    from gradio_client import handle_file
+
+    client = visit()
+    jobs = [client.submit(handle_file(str(astronaut_file)), True, "endless", 0, 3.0, api_name="/watch") for _ in range(30)]
+    refused = lambda: [job for job in jobs if job.done() and "Queue is full" in str(job.exception())]
+    _wait(lambda: len(refused()) >= 30 - QUEUE - 1, "the last ones to be turned away", 60)
+    for job in jobs:
+        job.cancel()
+    client.predict(None, api_name="/wipe")
 
 
 def test_the_example_for_programs_runs_as_written(server, astronaut_file, tmp_path, monkeypatch):
@@ -402,7 +506,7 @@ def test_a_visitor_makes_an_avatar_and_plays_with_it(server, browser, astronaut_
         page.locator("#photo input[type=file]").set_input_files(str(astronaut_file))
         page.wait_for_selector("#seen .z-fit")
         page.click("#create")
-        page.get_by_text("Please confirm this first.").wait_for()
+        page.locator("#consent").get_by_text("Please confirm this first.").wait_for()
         page.check("#consent input")
         page.click("#create")
         page.get_by_text("Your avatar is ready.").wait_for(state="attached", timeout=LIMIT_S * 1000)

@@ -17,13 +17,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.avatars import TINY, astronaut_avatar, astronaut_photo
+from tests.avatars import TINY, astronaut_avatar, astronaut_photo, of_tomorrow
 from zero1toa import cli
 from zero1toa.config import PRESETS
 from zero1toa.media import read_video, write_video
 from zero1toa.pipeline import create_avatar
 from zero1toa.portrait.prepare import PortraitConfig
 from zero1toa.types import Portrait
+from zero1toa.ui.session import Session
 
 NOT_PORTRAITS = Path(__file__).parents[2] / "shared" / "data" / "not_portraits"
 
@@ -225,6 +226,85 @@ def test_a_full_disk_is_named_and_other_files_survive(tmp_path, created):
     assert after_all == "['mine.txt']"
     assert created_status == exported_status == "2"
     assert "error: " in done.stderr
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="read-only disks are made as on Linux")
+def test_a_disk_that_may_only_be_read_is_named(capsys, tmp_path, astronaut, created):
+    disk = tmp_path / "disk"
+    (tmp_path / "photos").mkdir()
+    Image.open(astronaut).save(tmp_path / "photos" / "a.png")
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(disk)], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount disks")
+    try:
+        for words in (
+            ("create", str(astronaut), "-o", str(disk / "a"), *TINY),
+            ("batch", str(tmp_path / "photos"), str(disk / "out"), *TINY),
+            ("batch", str(tmp_path / "photos"), str(disk), *TINY),
+            ("render", str(created), "-o", str(disk / "a.png"), "--size", "64"),
+            *(("export", str(created), "--to", kind, "-o", str(disk / f"a.{kind}")) for kind in ("ply", "glb", "html", "mp4")),
+        ):
+            assert cli.main(words) == 2, words
+            told = capsys.readouterr().err
+            assert told.startswith(f"error: cannot write {disk}"), told
+            assert "not allowed" in told
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits on open files are set as on POSIX")
+@pytest.mark.parametrize(
+    "words", [("create", "PHOTO", "-o", "OUT", *TINY), ("export", "AVATAR", "--to", "mp4", "-o", "OUT.mp4")]
+)
+@pytest.mark.parametrize("allowed", [7, 20])
+def test_a_limit_on_open_files_is_named(tmp_path, astronaut, created, words, allowed):
+    places = {"PHOTO": str(astronaut), "AVATAR": str(created), "OUT": str(tmp_path / "a"), "OUT.mp4": str(tmp_path / "a.mp4")}
+    command = [sys.executable, "-m", "zero1toa", *(places.get(word, word) for word in words)]
+    limit = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limit)
+    assert done.returncode == 2
+    assert f"only {allowed} files may be open" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_run_out_on_the_way_are_named(tmp_path, created):
+    script = (
+        "import os, sys\n"
+        "from zero1toa import cli\n"
+        "assert cli.main(['export', sys.argv[1], '--to', 'ply', '-o', sys.argv[2]]) == 0  # so that all is loaded\n"
+        "os.unlink(sys.argv[2])\n"
+        "try:\n"
+        "    while True: os.open(os.devnull, os.O_RDONLY)\n"
+        "except OSError: pass\n"
+        "sys.exit(cli.main(['export', sys.argv[1], '--to', 'ply', '-o', sys.argv[2]]))\n"
+    )
+    limit = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (80, 80))
+    command = [sys.executable, "-c", script, str(created), str(tmp_path / "a.ply")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limit)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert "too many" in done.stderr.lower()
+    assert list(tmp_path.iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------------- when the clock goes back
+
+
+def test_a_visitor_of_tomorrow_keeps_and_deletes_everything(tmp_path):
+    session, cache = Session.open(), tmp_path / "cache"
+    for number, name in enumerate(("growing.glb", "1.glb")):
+        copy = cache / str(number) / session.file(name).name
+        copy.parent.mkdir(parents=True)
+        copy.write_text("a copy")
+    session.start()
+    of_tomorrow(session.folder)
+    of_tomorrow(cache)
+    session.forget_copies(cache, older_s=60)
+    assert len([path for path in cache.rglob("*") if path.is_file()]) == 2, "it may still be fetched"
+    session.close(cache)
+    assert not [path for path in cache.rglob("*") if path.is_file()]
+    assert not session.folder.exists()
 
 
 # ------------------------------------------------------------------------------------------------- what drives it

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from plyfile import PlyData
 
-from tests.avatars import TINY, astronaut_avatar, astronaut_photo
+from tests.avatars import TINY, astronaut_avatar, astronaut_photo, of_tomorrow
 from zero1toa import cli
 from zero1toa.export.package import RECORD, TENSORS, WORK, load_avatar, read_details
 from zero1toa.media import read_image, read_video, write_video
@@ -87,6 +87,7 @@ def test_a_run_survives_sigkill_and_ctrl_c_and_goes_on(astronaut, tmp_path, caps
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     assert not (folder / RECORD).exists()
+    of_tomorrow(folder)
 
     assert cli.main(words) == 2, "an unfinished run is not thrown away silently"
     assert "--resume" in capsys.readouterr().err

@@ -30,12 +30,15 @@ if TYPE_CHECKING:
 
 REPORT_TO = "the project's issue tracker"
 STOPPED = 130
+# Files that may have to be open at once: tried were 9 for a video and 14 for a batch.
+LEAST_FILES = 64
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        _check_open_files()
         _refuse_early(words)
         options = build_parser(words).parse_args(words)
     except InputError as error:
@@ -59,6 +62,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if reason := system_reason(error):
             return _fail(options, 2, reason)
         return _fail(options, 1, f"this should not have happened: {type(error).__name__}: {error}")
+
+
+def _check_open_files() -> None:
+    """Refuse to work where hardly any file may be open: libraries would say that models or programs are missing."""
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= allowed < LEAST_FILES:
+        raise InputError(f"only {allowed} files may be open at once: allow more with `ulimit -n 1024`, and try again")
 
 
 def _refuse_early(words: Sequence[str]) -> None:
@@ -238,8 +252,10 @@ def run_create(options: argparse.Namespace) -> int:
         return 0
     check_output(folder, force=options.force, resume=options.resume)
     work = folder / WORK
-    _check_work(work, folder, options)
     with _output_folder(folder, work), reporting(machine=options.json) as reporter, Interrupts() as stop:
+        # Again, now that nobody else can write there.
+        check_output(folder, force=options.force, resume=options.resume)
+        _check_work(work, folder, options)
         if why:
             reporter.say("prior", why, prior=config.prior)
         story = Story()
@@ -284,40 +300,42 @@ def _require_consent(options: argparse.Namespace) -> None:
 
 def _check_work(work: Path, folder: Path, options: argparse.Namespace) -> None:
     """Decide what happens to an unfinished run in the folder."""
-    if not work.is_dir():
-        return
     if options.resume:
         return
     if any(work.glob("checkpoint-*")) and not options.force:
         raise InputError(f"{folder} holds an unfinished avatar: add --resume to go on with it, or --force to start again")
     shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(exist_ok=True)
 
 
-class _output_folder:
-    """Make the output folder before minutes of work go into it, and take it away again if nothing came of them."""
+@contextlib.contextmanager
+def _output_folder(folder: Path, work: Path) -> Iterator[None]:
+    """Make the output folder before minutes of work go into it, and take it away again if nothing came of them.
 
-    def __init__(self, folder: Path, work: Path) -> None:
-        self.folder, self.work = folder, work
+    Raises InputError when another process is writing there.
+    """
+    from zero1toa.export.claim import claimed
+    from zero1toa.media import explain_writing
 
-    def __enter__(self) -> None:
-        from zero1toa.media import explain_writing
-
-        with explain_writing(self.folder):
-            self.made = [path for path in (self.work, *self.work.parents) if not path.exists()]
-            self.work.mkdir(parents=True, exist_ok=True)
-            # Root may make folders where nothing can be written, and network disks lie.
-            probe = self.work / ".probe"
-            probe.write_bytes(b"0" * 4096)
-            probe.unlink()
-
-    def __exit__(self, *_: object) -> None:
-        for leftover in self.work.glob(".partial-*"):  # of a checkpoint that did not fit on the disk
-            shutil.rmtree(leftover, ignore_errors=True)
-        for path in self.made:
+    made = [path for path in (work, *work.parents) if not path.exists()]
+    try:
+        with explain_writing(folder):
+            work.mkdir(parents=True, exist_ok=True)
+        with claimed(folder):
+            with explain_writing(folder):
+                # Root may make folders where nothing can be written, and network disks lie.
+                probe = work / ".probe"
+                probe.write_bytes(b"0" * 4096)
+                probe.unlink()
             try:
+                yield
+            finally:
+                for leftover in work.glob(".partial-*"):  # of a checkpoint that did not fit on the disk
+                    shutil.rmtree(leftover, ignore_errors=True)
+    finally:
+        with contextlib.suppress(OSError):  # what is not empty stays
+            for path in made:
                 path.rmdir()
-            except OSError:
-                return
 
 
 # ------------------------------------------------------------------------------------------------------- batch
@@ -329,6 +347,7 @@ def run_batch(options: argparse.Namespace) -> int:
     from zero1toa.batch.crews import Processes, Ray
     from zero1toa.batch.report import facts, summary, write_report
     from zero1toa.batch.work import exit_status, plan_jobs
+    from zero1toa.export.claim import claimed
     from zero1toa.head import load_head
     from zero1toa.pipeline import settle_prior
 
@@ -341,7 +360,7 @@ def run_batch(options: argparse.Namespace) -> int:
     processes = Processes(options.workers)  # which begin when they get work
     jobs = plan_jobs(options.photos, options.output, config, force=options.force)
     began, outcomes = time.monotonic(), []
-    with reporting(machine=options.json) as reporter, Interrupts() as stop:
+    with claimed(options.output), reporting(machine=options.json) as reporter, Interrupts() as stop:
         if why:
             reporter.say("prior", why, prior=config.prior)
         crew = processes if options.ray is None else Ray(options.ray, options.output, config.device)

@@ -276,6 +276,8 @@ def system_reason(error: Exception) -> str:
         text in str(error) for text in ("No space left on device", "File too large", "Disk quota exceeded")
     ):
         return "the disk is full: free some space and go on with --resume; what was saved before is still there"
+    if number in (errno.EMFILE, errno.ENFILE) or "Too many open files" in str(error):
+        return "too many files are open at once: close other programs, or allow more with `ulimit -n 4096`, and try again"
     if isinstance(error, OSError) and number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"the system does not allow it: {error}; choose another folder"
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from zero1toa.config import Config
+from zero1toa.export.claim import claimed
 from zero1toa.export.package import RECORD, WORK, check_output, read_details, save_avatar
 from zero1toa.export.saved import Details
 from zero1toa.media import explain_writing
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif")
 # In the folder of a finished avatar: the hash of the photo it was made of.
 PHOTO = ".photo.sha256"
+# Seconds that a job waits for whoever is at its folder: workers of a batch that was killed end after what they are at.
+WAIT_S = 60.0
 # Names that the report takes.
 TAKEN = ("report.html", "report.json")
 
@@ -115,27 +118,36 @@ def _make(job: Job, halted: Callable[[], bool]) -> Outcome:
     config, folder, work = settle_prior(job.config)[0], job.folder, job.folder / WORK
     picture = _hash(job.photo)
     anew = job.force and job.attempt == 1
-    if anew:
-        shutil.rmtree(work, ignore_errors=True)
-    elif (details := _finished(folder, config, picture)) is not None:
-        seconds = dict(details.timings).get("total", 0.0)
-        return Outcome(
-            job.photo, folder, "kept", "it was there already", seconds, details.splats, details.iteration, details.timings,
-        )  # fmt: skip
-    if work.is_dir():
-        for leftover in folder.glob(".partial-*"):  # of a save that was cut off
-            shutil.rmtree(leftover, ignore_errors=True)
+    if not anew and (kept := _kept(job, config, picture)) is not None:
+        return kept
     check_output(folder, force=job.force or any(work.glob("checkpoint-*")), resume=True)
     with explain_writing(folder):
         work.mkdir(parents=True, exist_ok=True)
-    story = Story()
-    events = create_avatar(job.photo, config, folder=work, resume=True)
-    with contextlib.closing(events):  # pyright: ignore[reportArgumentType]  # a generator, whose end keeps a checkpoint
-        for event in events:
-            story.add(event)
-            if halted():
-                break
-    return _keep(job, config, story, picture)
+    with claimed(folder, wait_s=WAIT_S):
+        if anew:
+            shutil.rmtree(work, ignore_errors=True)
+        elif (kept := _kept(job, config, picture)) is not None:  # by whom we waited for
+            return kept
+        for leftover in folder.glob(".partial-*"):  # of a save that was cut off
+            shutil.rmtree(leftover, ignore_errors=True)
+        story = Story()
+        events = create_avatar(job.photo, config, folder=work, resume=True)
+        with contextlib.closing(events):  # pyright: ignore[reportArgumentType]  # a generator, whose end keeps a checkpoint
+            for event in events:
+                story.add(event)
+                if halted():
+                    break
+        return _keep(job, config, story, picture)
+
+
+def _kept(job: Job, config: Config, picture: str) -> Outcome | None:
+    """Give the outcome of a job that is done already."""
+    if (details := _finished(job.folder, config, picture)) is None:
+        return None
+    seconds = dict(details.timings).get("total", 0.0)
+    return Outcome(
+        job.photo, job.folder, "kept", "it was there already", seconds, details.splats, details.iteration, details.timings,
+    )  # fmt: skip
 
 
 def _keep(job: Job, config: Config, story: Story, picture: str) -> Outcome:

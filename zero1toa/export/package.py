@@ -28,6 +28,7 @@ from torch import Tensor
 
 from zero1toa import __version__
 from zero1toa.avatar.rigged import Avatar
+from zero1toa.export.claim import LOCK
 from zero1toa.export.glb_read import read_glb
 from zero1toa.export.saved import Details, SavedAvatar
 from zero1toa.export.sidecar import write_sidecar
@@ -95,7 +96,7 @@ def check_output(folder: str | Path, *, force: bool = False, resume: bool = Fals
     """
     folder = Path(folder)
     if folder.is_dir():
-        content = {path.name for path in folder.iterdir()} - {WORK}
+        content = {path.name for path in folder.iterdir()} - {WORK, LOCK}
         if force or not content:
             return
         if RECORD not in content:

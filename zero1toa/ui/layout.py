@@ -18,7 +18,7 @@ from zero1toa.config import PRESETS, Config
 from zero1toa.ui.making import Making, Screen, find_photos
 from zero1toa.ui.pictures import gallery_row
 from zero1toa.ui.playing import Playing, find_gallery
-from zero1toa.ui.session import close_session
+from zero1toa.ui.session import Uploads, close_session
 from zero1toa.ui.shared_gpus import compiling, on_shared_gpus, survive_forks
 from zero1toa.ui.sharing import Sharing
 from zero1toa.ui.steps import (
@@ -39,7 +39,10 @@ from zero1toa.web import viewer_script
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent.parent / "examples"
-KEEP_S = 4 * 3600
+# Seconds that anything of a visitor is kept, and between two looks for what is older.
+KEEP_S, CLEAN_S = 4 * 3600, 600
+# So many events may wait for their turn; whoever comes then is told so.
+QUEUE = 20
 TITLE = "Zero-1-to-A: one photo, one living head"
 STAGE = """<div class="z-stage"><div class="z-heads z-empty"></div><span class="z-hint"></span></div>"""
 ON_PICK = """element.addEventListener("click", (event) => {
@@ -60,8 +63,10 @@ def build_app(presets: Mapping[str, Config] = PRESETS, examples: Path = EXAMPLES
     photos, gallery = find_photos(examples), find_gallery(examples)
     gr.set_static_paths([shown.glb for shown in gallery])
     making, playing, sharing = Making(presets), Playing(gallery, photos), Sharing()
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, KEEP_S), fill_width=False) as app:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(CLEAN_S, KEEP_S), fill_width=False) as app:
         session = gr.State(None, time_to_live=KEEP_S, delete_callback=close_session)
+        forget = lambda uploads: uploads.delete(photos)
+        uploads = gr.State(Uploads(), time_to_live=KEEP_S, delete_callback=forget)
         shown, order = gr.State(None), gr.State(None)
         gr.HTML(words("hero"), padding=False)
         with gr.Row(elem_id="table"):
@@ -84,10 +89,10 @@ def build_app(presets: Mapping[str, Config] = PRESETS, examples: Path = EXAMPLES
         files = Files(*(gr.File(visible="hidden", elem_id=f"to-{name}") for name in Files._fields))
 
         _on_files(files)
-        face, prepared = _on_photo(making, entry)
+        face, prepared = _on_photo(making, entry, uploads)
         _on_build(making, entry, work, Screen(
             session, steps, work.stages, work.status, files.avatar, work.clip, work.curves, entry.create, work.stop,
-            work.resume, shown, order, play.against,
+            work.resume, shown, order, play.against, uploads,
         ), face, prepared)  # fmt: skip
         compare.make.click(
             making.compare,
@@ -95,18 +100,18 @@ def build_app(presets: Mapping[str, Config] = PRESETS, examples: Path = EXAMPLES
             [session, compare.said, files.avatar, shown, compare.beside, files.beside],
             concurrency_limit=1, concurrency_id="create", api_name="methods", show_progress="hidden", **HIDDEN,
         )  # fmt: skip
-        _on_play(playing, play, compare, files, steps, shown, session)
+        _on_play(playing, play, compare, files, shown, session, uploads)
         _on_share(sharing, share, files, shown, session)
         picked.pick(playing.pick, None, [files.avatar, shown, steps], **QUIET, **PRIVATE)
         app.load(playing.welcome, None, [files.avatar, shown], **QUIET, **PRIVATE)
         wipe.click(
-            playing.wipe, [session, entry.photo],
+            playing.wipe, [session, uploads, entry.photo],
             [session, shown, order, prepared, entry.photo, entry.consent, entry.seen, work.stages, work.status, work.clip,
              work.curves, work.resume, *files, play.against, play.driving],
             api_name="wipe", **QUIET, **HIDDEN,
         )  # fmt: skip
     # Without a size, a Space with shared GPUs lets one visitor wait and turns the rest away.
-    return app.queue(max_size=20)
+    return app.queue(max_size=QUEUE)
 
 
 # ------------------------------------------------------------------------------------------------------ what it does
@@ -119,16 +124,16 @@ def _on_files(files: Files) -> None:
         getattr(files, name).change(None, getattr(files, name), None, js=f"(file) => Zero1toApp.{act}(file)", **PRIVATE)
 
 
-def _on_photo(making: Making, entry: Photo) -> tuple[gr.State, gr.State]:
+def _on_photo(making: Making, entry: Photo, uploads: gr.State) -> tuple[gr.State, gr.State]:
     """Look at photos as they are chosen; gives (which face, what was prepared)."""
     face, prepared = gr.State(1), gr.State(None, time_to_live=KEEP_S)
     looked: dict[str, Any] = {
-        "fn": making.look, "outputs": [entry.seen, face, prepared], "show_progress": "hidden", "trigger_mode": "always_last",
-        "concurrency_limit": 2, "concurrency_id": "look",
+        "fn": making.look, "outputs": [entry.seen, face, prepared, uploads], "show_progress": "hidden",
+        "trigger_mode": "always_last", "concurrency_limit": 2, "concurrency_id": "look",
     }  # fmt: skip
     first = gr.State(1)
-    again = {**looked, "inputs": [entry.photo, face, entry.margin]}
-    entry.photo.change(**looked, inputs=[entry.photo, first, entry.margin], **PRIVATE)
+    again = {**looked, "inputs": [entry.photo, face, entry.margin, uploads]}
+    entry.photo.change(**looked, inputs=[entry.photo, first, entry.margin, uploads], **PRIVATE)
     entry.seen.point(making.point, None, face, **QUIET, **PRIVATE).then(**again, **PRIVATE)
     entry.margin.release(**again, **PRIVATE)
     entry.preset.change(making.estimate, entry.preset, entry.estimate, **QUIET, **PRIVATE)
@@ -142,8 +147,14 @@ def _on_build(making: Making, entry: Photo, work: Build, screen: Screen, face: g
     heavy: dict[str, Any] = {
         "concurrency_limit": 1, "concurrency_id": "create", "show_progress": "full", "show_progress_on": entry.estimate,
     }  # fmt: skip
-    entry.create.click(
-        making.create, [*entered, face, entry.margin, prepared, screen.session], list(screen), validator=making.check,
+    # Gradio looks whether the queue is full before it runs a validator, so a crowd would come in while validators run:
+    # what is validated is an event of its own that does nothing.
+    checked = entry.create.click(
+        lambda *_: None, [entry.photo, entry.consent], validator=making.check, concurrency_limit=None,
+        show_progress="hidden", trigger_mode="once", **PRIVATE,
+    )  # fmt: skip
+    checked.success(
+        making.create, [*entered, face, entry.margin, prepared, screen.session, screen.uploads], list(screen),
         api_name="watch", **heavy, **HIDDEN,
     )  # fmt: skip
     work.resume.click(making.resume, [screen.order, screen.session], list(screen), api_name="resume", **heavy, **HIDDEN)
@@ -156,13 +167,13 @@ def _on_build(making: Making, entry: Photo, work: Build, screen: Screen, face: g
 
 
 def _on_play(
-    playing: Playing, play: Play, compare: Compare, files: Files, steps: gr.Tabs, shown: gr.State, session: gr.State
+    playing: Playing, play: Play, compare: Compare, files: Files, shown: gr.State, session: gr.State, uploads: gr.State
 ) -> None:
     """Drive the avatar, and set others beside it."""
     play.driving.upload(
         playing.drive,
-        [play.driving, session],
-        [files.motion, play.said, session],
+        [play.driving, session, uploads],
+        [files.motion, play.said, session, uploads],
         concurrency_limit=1,
         api_name="drive",
         **HIDDEN,

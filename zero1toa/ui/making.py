@@ -12,6 +12,7 @@ import gradio as gr
 import numpy as np
 from gradio.utils import get_upload_folder
 from jaxtyping import UInt8
+from PIL import Image
 
 from zero1toa.config import Config
 from zero1toa.evaluation.fit_sheet import fit_sheet
@@ -25,7 +26,7 @@ from zero1toa.portrait.prepare import PortraitConfig
 from zero1toa.types import InputError, Portrait
 from zero1toa.ui.build import Progress, build, gpu_seconds, usual_seconds
 from zero1toa.ui.pictures import faces_figure, fit_figure, message, sentence, shrunk, stage_strip
-from zero1toa.ui.session import MOST_AVATARS, Session, Shown
+from zero1toa.ui.session import MOST_AVATARS, Session, Shown, Uploads
 from zero1toa.ui.shared_gpus import on_shared_gpus, quota_lines
 from zero1toa.ui.sharing import write_files
 
@@ -71,6 +72,7 @@ class Screen(NamedTuple):
     shown: Any = gr.skip()
     order: Any = gr.skip()
     against: Any = gr.skip()
+    uploads: Any = gr.skip()
 
 
 class Compared(NamedTuple):
@@ -93,18 +95,19 @@ class Making:
 
     # ------------------------------------------------------------------------------------------------ the photo
 
-    def look(self, photo: str | None, face: int, margin: float) -> Iterator[tuple[Any, Any, Any]]:
-        """Show what a photo gives, first the faces, then landmarks, matte and fit: (picture, which face, prepared)."""
+    def look(self, photo: str | None, face: int, margin: float, uploads: Uploads) -> Iterator[tuple[Any, Any, Any, Any]]:
+        """Show what a photo gives, first the faces, then landmarks, matte and fit: (picture, which face, prepared, uploads)."""
         if photo is None:
-            yield "", 1, None
+            yield "", 1, None, gr.skip()
             return
+        uploads.add(photo)
         try:
             image, _ = read_image(Path(photo))
             found = detect_faces(image)
             face = face if 1 <= face <= len(found) else 1
             choose_face(found, face)
         except InputError as error:
-            yield message(sentence(str(error))), 1, None
+            yield message(sentence(str(error))), 1, None, uploads
             return
         faces, asked = "", ""
         if len(found) > 1:
@@ -112,17 +115,17 @@ class Making:
             scale = small.shape[1] / image.shape[1]
             faces = faces_figure(small, [one.box for one in found], face, scale=scale)
             asked = "Click the face you mean."
-        yield faces + message("Looking at the photo…", detail=[asked]), face, None
+        yield faces + message("Looking at the photo…", detail=[asked]), face, None, uploads
         usual = next(iter(self.presets.values()))
         config = replace(usual.portrait, face=face, margin=margin)
         try:
             portrait = read_portrait(Path(photo), replace(usual, portrait=config))
         except InputError as error:
-            yield faces + message(sentence(str(error))), face, None
+            yield faces + message(sentence(str(error))), face, None, uploads
             return
         drawn = fit_figure([shrunk(picture, FIT_SIZE) for picture in fit_sheet(portrait, load_head())])
         said = sentence(" ".join(portrait.notes)) or f"The head fits to {portrait.report.rmse_px:.1f} pixels."
-        yield faces + drawn + message(said, detail=[asked]), face, Prepared(photo, config, portrait)
+        yield faces + drawn + message(said, detail=[asked]), face, Prepared(photo, config, portrait), uploads
 
     def point(self, event: gr.EventData) -> int:
         """Give the number of the face that was clicked."""
@@ -138,20 +141,20 @@ class Making:
 
     # ----------------------------------------------------------------------------------------------- the avatar
 
-    def check(self, photo: str | None, consent: bool, *rest: Any) -> list[Any]:
+    def check(self, photo: str | None, consent: bool) -> list[Any]:
         """Look at what was entered before any work is queued."""
-        return [
-            gr.validate(photo is not None, NO_PHOTO),
-            gr.validate(bool(consent), CONSENT),
-            *(gr.validate(True, "") for _ in rest),
-        ]
+        return [gr.validate(photo is not None, NO_PHOTO), gr.validate(bool(consent), CONSENT)]
 
     def create(
-        self, photo: str, consent: bool, preset: str, seed: float, face: int, margin: float, prepared: Prepared | None,
-        session: Session | None,
+        self, photo: str | None, consent: bool, preset: str, seed: float, face: int, margin: float, prepared: Prepared | None,
+        session: Session | None, uploads: Uploads,
     ) -> Iterator[Screen]:  # fmt: skip
         """Make an avatar while the page watches."""
+        # Programs come here without the page's check.
+        if photo is None or not consent:
+            raise gr.Error(NO_PHOTO if photo is None else CONSENT, print_exception=False)
         session = Session.of(session)
+        yield Screen(session, uploads=uploads.add(photo))
         config = self._config(preset, seed)
         config = replace(config, portrait=replace(config.portrait, face=int(face), margin=margin))
         order = Order(_portrait_or_photo(prepared, photo, config), config)
@@ -177,7 +180,7 @@ class Making:
         """Make an avatar of the person in a photo: a rigged glb, its splats as ply, and the avatar's folder as zip.
 
         `i_have_consent` says that you may use the photo: it shows you, or the person agreed. Nothing is
-        kept but the three files, for four hours at most, so that you can fetch them.
+        kept but the photo and the three files, for four hours at most, so that you can fetch them.
         """
         problem = (
             NO_PHOTO if photo is None else "" if i_have_consent else "Say that you may use this photo: i_have_consent=True."
@@ -267,7 +270,7 @@ class Making:
             steps=gr.update(selected="play") if finished else gr.skip(),
             resume=gr.update(visible=not finished),
             shown=done,
-            against=beside_photo(done.viewer()),
+            against=beside_photo(done.viewer(), session),
             **idle,
         )
 
@@ -301,14 +304,24 @@ def _whole(photo: str, config: Config, session: Session) -> Shown:
     return done
 
 
-def beside_photo(viewer: Viewer) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W 3"]] | None:
-    """Give the photo, over the avatar's grey, and the avatar in the photo's view with the photo's face."""
+def beside_photo(viewer: Viewer, session: Session) -> tuple[str, str] | None:
+    """Draw the photo, over the avatar's grey, and the avatar in the photo's view with the photo's face, into two files.
+
+    They are files of the session, as what Gradio makes of pixels bears nobody's name and could not be found to be deleted.
+    """
     portrait = viewer.saved.portrait
     if not portrait.alpha.numel():
         return None
     alpha, size = portrait.alpha[..., None], max(portrait.alpha.shape)
     photo = to_bytes(portrait.image * alpha + viewer.saved.details.background * (1 - alpha))
-    return photo, viewer.draw(viewer.saved.state[:1], viewer.camera(size=size))
+    drawn = viewer.draw(viewer.saved.state[:1], viewer.camera(size=size))
+    return _picture_file(session, "photo.webp", photo), _picture_file(session, "likeness.webp", drawn)
+
+
+def _picture_file(session: Session, name: str, pixels: UInt8[np.ndarray, "H W 3"]) -> str:
+    path = session.file(name)
+    Image.fromarray(pixels).save(path, quality=90)
+    return str(path)
 
 
 def find_photos(examples: Path) -> list[Path]:

@@ -18,7 +18,7 @@ from zero1toa.media import write_image
 from zero1toa.provenance import Provenance
 from zero1toa.types import InputError
 from zero1toa.ui.pictures import message, stage_strip
-from zero1toa.ui.session import Session, Shown, delete_upload
+from zero1toa.ui.session import Session, Shown, Uploads
 
 DELETED = "Your photo and your avatars are deleted."
 WELCOME = "maya"
@@ -48,11 +48,11 @@ class Playing:
             raise gr.Error("This avatar is not in the gallery: reload the page.", print_exception=False)
         return str(shown.glb), shown, gr.update(selected="play")
 
-    def drive(self, file: str | None, session: Session | None) -> tuple[Any, Any, Any]:
-        """Turn a video or a motion file into a motion for the stage: (motion, status, session)."""
+    def drive(self, file: str | None, session: Session | None, uploads: Uploads) -> tuple[Any, Any, Any, Any]:
+        """Turn a video or a motion file into a motion for the stage: (motion, status, session, uploads)."""
         if file is None:
-            return gr.skip(), "", gr.skip()
-        session = Session.of(session)
+            return gr.skip(), "", gr.skip(), gr.skip()
+        session, uploads = Session.of(session), uploads.add(file)
         path = Path(file)
         try:
             motion = read_motion(path) if path.suffix.lower() == ".json" else track_clip(path, load_head())
@@ -61,7 +61,7 @@ class Playing:
             raise gr.Error(str(error), duration=None, print_exception=False) from error
         lost = motion.found.count(False)
         detail = [f"in {lost} of {len(motion.found)} frames no face was seen"] if lost else []
-        return str(written), message(f"Playing {path.name}.", detail=detail), session
+        return str(written), message(f"Playing {path.name}.", detail=detail), session, uploads
 
     def choices(self, session: Session | None, shown: Shown | None) -> Any:
         """List what can stand beside the avatar on the stage."""
@@ -86,17 +86,18 @@ class Playing:
             raise gr.Error(str(error), print_exception=False) from error
         return str(path), session
 
-    def wipe(self, session: Session | None, photo: str | None) -> tuple[Any, ...]:
+    def wipe(self, session: Session | None, uploads: Uploads, photo: str | None) -> tuple[Any, ...]:
         """Delete everything of this visitor's and clear the page.
 
         Gives (session, shown, order, prepared, photo, consent, seen, stages, status, clip, curves, resume, avatar, motion,
         beside, download, against, driving).
         """
-        copies = Path(get_upload_folder())
         if session is not None:
             session.stop()
-            session.close(copies)
-        delete_upload(photo, copies, self.photos)
+            session.close(Path(get_upload_folder()))
+        if photo is not None:
+            uploads.add(photo)
+        uploads.delete(self.photos)
         gr.Info(DELETED)
         first = self.gallery[0] if self.gallery else None
         glb = str(first.glb) if first else None

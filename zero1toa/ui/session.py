@@ -12,7 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from zero1toa.export.package import RECORD, load_avatar
@@ -159,6 +159,26 @@ class Session:
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > older_s:
                     path.unlink()
+
+
+@dataclass(slots=True)
+class Uploads:
+    """All that a visitor uploaded and not only what is on the page now; grows in place, as several events may add to it."""
+
+    paths: set[str] = field(default_factory=set)
+
+    def add(self, path: str) -> Uploads:
+        """Take note of a file that a handler was given."""
+        self.paths.add(path)
+        return self
+
+    def delete(self, examples: Iterable[Path]) -> None:
+        """Delete them from the web server's cache, but never what the examples need there."""
+        from gradio.utils import get_upload_folder
+
+        examples = tuple(examples)
+        while self.paths:
+            delete_upload(self.paths.pop(), Path(get_upload_folder()), examples)
 
 
 def close_session(session: Session | None) -> None:

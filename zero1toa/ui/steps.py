@@ -133,6 +133,7 @@ def play_step() -> Play:
     """Lay out the third step: sliders, driving, the photo beside its avatar."""
     gr.HTML(PANEL, js_on_load="Zero1toApp.panel(element)", elem_id="panel", padding=False, apply_default_css=False)
     driving = gr.File(label=words("drive"), file_types=["video", ".json"], type="filepath", elem_id="driving", height=120)
+    hand_over_files(driving)
     said = gr.HTML(elem_id="driven", padding=False)
     with gr.Accordion(words("against"), open=False):
         against = gr.ImageSlider(show_label=False, type="numpy", interactive=False, elem_id="against", buttons=["fullscreen"])
@@ -182,7 +183,7 @@ def compare_step(tab: gr.Tab) -> Compare:
 def hand_over_files(component: Any) -> None:
     """Let a component give handlers the path of its file as it is.
 
-    Images would be opened first, with errors that nobody understands. A subclass would do as well, but Gradio writes a
-    stub file beside every module that has one.
+    Images would be opened first, with errors that nobody understands, and files would leave an empty one behind. A subclass
+    would do as well, but Gradio writes a stub file beside every module that has one.
     """
     component.preprocess = lambda payload: None if payload is None else payload.path
