@@ -63,7 +63,10 @@ def test_a_dry_run_lists_what_the_app_needs_and_nothing_else(publish, clone, cap
     assert {"app.py", "README.md", "requirements.txt", "packages.txt", "LICENSE", "examples/avatars/maya.glb"} <= set(listed)
     assert {name for name in _git(clone, "ls-files", "zero1toa") if name} <= set(listed), "the package is not whole"
     assert not [name for name in listed if name.startswith(("tests/", "scripts/", ".", "benchmarks/"))]
-    assert max(listed.values()) < 10_000_000, "the Hub takes larger files only by another way"
+    # What is larger than 10 MB the Hub's client uploads apart, and Spaces expect that of weights.
+    large = {name: size for name, size in listed.items() if size >= 10_000_000}
+    assert all(name.endswith(".safetensors") for name in large)
+    assert sum(large.values()) < 40_000_000
     changed = {name for name, size in listed.items() if size != (clone / name).stat().st_size}
     assert changed <= {"requirements.txt"}
     # The page of the Space shows the README with its pictures.
