@@ -64,7 +64,7 @@ class PhotoSurface:
         self.hairy = self._hairy_vertices()
         # Colour and matte side by side, so that a point is looked up once.
         self.lookup = torch.cat([reference.image, self.matte[..., None]], -1)
-        self.fill = self._fill_vertices()
+        self.fill, self.relighting = self._fill_vertices()
 
     def colors(
         self, face: Int[Tensor, "P"], barycentric: Float[Tensor, "P 3"], vertices: Float[Tensor, "V 3"] | None = None
@@ -183,8 +183,11 @@ class PhotoSurface:
         rows = self.vertex_views[front, 1]
         return rows.min().item(), rows.max().item()
 
-    def _fill_vertices(self) -> Float[Tensor, "V 3"]:
-        """Colour every vertex: known ones as seen, the others smoothly from their neighbours along the surface."""
+    def _fill_vertices(self) -> tuple[Float[Tensor, "V 3"], Float[Tensor, "V 3"]]:
+        """Colour every vertex: known ones as seen, the others smoothly from their neighbours along the surface.
+
+        Comes with what the colours of mirror twins have to be multiplied by.
+        """
         count = len(self.reference.vertices)
         # Where parts meet, the strictest decides.
         tolerance = torch.full((count,), SEEN_WITHIN)
@@ -193,13 +196,13 @@ class PhotoSurface:
         seen, how = self._seen(itself, own_weight, tolerance)
         mirror, mirror_how = self._seen(self.reference.surface.mirror[itself], own_weight, tolerance)
         shading = self._shading(seen, how)
-        self.relighting = relighting(shading, shading[self.reference.surface.mirror])
-        color = torch.where((how >= 0.3)[:, None], seen, (mirror * self.relighting).clamp(0, 1))
+        gain = relighting(shading, shading[self.reference.surface.mirror])
+        color = torch.where((how >= 0.3)[:, None], seen, (mirror * gain).clamp(0, 1))
         weight = torch.where(how >= 0.3, how, mirror_how * MIRRORED)
         default, inside = self._defaults(color, weight)
         # What hides under a raised lid is skin like that around the eye: lashes and their shadow must not spread over it.
         weight = torch.where(inside | self._of_part("eyelids"), 0.0, weight)
-        return _diffuse(color, weight, default, inside, self.faces, self.vertex_part)
+        return _diffuse(color, weight, default, inside, self.faces, self.vertex_part), gain
 
     def _shading(self, seen: Float[Tensor, "V 3"], how: Float[Tensor, "V"]) -> Float[Tensor, "V 3"]:
         """Tell the light on every vertex from the skin that the photo sees `how` well."""

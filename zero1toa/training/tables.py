@@ -20,6 +20,7 @@ from jaxtyping import Float
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
+from zero1toa.priors.base import DiffusionConfig
 from zero1toa.priors.embedded.model import CopyUNet
 from zero1toa.priors.noise import STARTS, Schedule, Velocity, begin, denoise, zero_snr_schedule
 from zero1toa.training.batches import conditions_of
@@ -27,9 +28,6 @@ from zero1toa.training.clips import ClipExample
 from zero1toa.training.dataset import example_files, load_example
 from zero1toa.training.scores import mean_scores, score
 from zero1toa.training.train import load_network, predict
-
-# Fixed-point iterations of a step, as the prior does by default.
-PASSES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +90,7 @@ def sample_clip(network: CopyUNet, example: ClipExample, sampling: Sampling) -> 
 def _noisy(sampling: Sampling, velocity: Velocity, render: Tensor, schedule: Schedule, chance: torch.Generator) -> Tensor:
     if sampling.start is None:
         return torch.randn(render.shape, generator=chance)
-    return begin(sampling.start, velocity, render, schedule, passes=PASSES, generator=chance)
+    return begin(sampling.start, velocity, render, schedule, passes=DiffusionConfig().passes, generator=chance)
 
 
 def ssim(painted: Float[Tensor, "T H W 3"], truth: Float[Tensor, "T H W 3"]) -> float:

@@ -9,6 +9,9 @@ from torch import Tensor
 from zero1toa.priors.conditioning import draw_landmarks
 from zero1toa.priors.pictures import resized
 
+# Pixels a side of the pictures that the network sees.
+SIZE = 128
+
 
 def pictures_first(pictures: Float[Tensor, "T H W C"]) -> Float[Tensor, "T C H W"]:
     """Put channels before rows and columns."""

@@ -19,7 +19,7 @@ from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
 
 from zero1toa.priors.base import ClipRequest, DiffusionConfig
 from zero1toa.priors.conditioning import draw_landmarks
-from zero1toa.priors.embedded.conditions import photo_input, pictures_first
+from zero1toa.priors.embedded.conditions import SIZE, photo_input, pictures_first
 from zero1toa.priors.embedded.model import Conditions, CopyUNet, compose, known_share
 from zero1toa.priors.noise import STARTS, TRAIN_STEPS, Schedule, alphas_kept, begin, denoise, zero_snr_schedule
 from zero1toa.priors.pictures import keep_background, load_pretrained, resized
@@ -30,7 +30,6 @@ from zero1toa.render.mesh import rasterize_mesh
 from zero1toa.types import PARTS, PriorError, Reference, on_device
 
 WEIGHTS = Path(str(files("zero1toa.priors.embedded"))) / "weights"
-SIZE = 128
 STEPS = 4
 # Frames that were learnt from at once, and how many of them windows of longer clips share.
 WINDOW, OVERLAP = 8, 2
