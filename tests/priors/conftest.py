@@ -12,6 +12,7 @@ import torch
 from tests.priors.tiny_hub import write_aniportrait, write_echomimic
 from tests.priors.tiny_stock import write_animatediff, write_taesd, write_wan_animate, write_wan_vace
 from tests.test_photo import camera_at, paint
+from zero1toa.geometry.camera import project
 from zero1toa.head import load_head
 from zero1toa.head.reference import make_reference
 from zero1toa.priors.animatediff import AnimateDiff
@@ -137,8 +138,9 @@ def drafts() -> ClipRequest:
     outlines = torch.stack([paint(head, vertices, camera)[1] for camera in cameras])
     frames = torch.lerp(torch.full((3,), 0.9), torch.full((3,), 0.2), outlines[..., None])
     views, pixels = torch.cat([c.viewmats for c in cameras]), torch.cat([c.intrinsics for c in cameras])
+    both, posed = Camera(views, pixels, 160, 160), vertices[None].expand(2, -1, -1)
     return ClipRequest(
-        frames=frames, alpha=outlines, depth=torch.full_like(outlines, 9.0), landmarks=torch.zeros(2, 478, 3),
-        cameras=Camera(views, pixels, 160, 160), vertices=vertices[None].expand(2, -1, -1), reference=reference,
+        frames=frames, alpha=outlines, depth=torch.full_like(outlines, 9.0), landmarks=project(head.landmarks(posed), both),
+        cameras=both, vertices=posed, reference=reference,
         background=torch.full((3,), 0.9), strength=0.6, generator=torch.Generator().manual_seed(0),
     )  # fmt: skip

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 
 from zero1toa.priors.base import DiffusionConfig
 from zero1toa.priors.embedded.prior import EmbeddedPrior
-from zero1toa.training.batches import batch_of, draw_frames, stack, withhold
+from zero1toa.training.batches import batch_of, draw_frames, faces_of, stack, withhold
 from zero1toa.training.clips import ClipConfig, make_example
 from zero1toa.training.dataset import example_files, load_example, save_example, with_small_photo
 from zero1toa.training.scores import mean_scores, score
@@ -69,6 +69,18 @@ def test_the_photo_is_kept_as_large_as_the_frames(example):
     torch.testing.assert_close(small.photo.mean((0, 1)), example.photo.mean((0, 1)))
     torch.testing.assert_close(small.photo_landmarks[:, :2] * 2, example.photo_landmarks[:, :2])
     assert torch.equal(small.photo_landmarks[:, 2], example.photo_landmarks[:, 2])
+
+
+def test_examples_of_faces_are_cut_alike_throughout(example):
+    # Whatever is told of a pixel goes where the pixel goes.
+    told = example.parts.float() / 32
+    seen = faces_of(replace(example, frames=told[..., None].expand(-1, -1, -1, 3), confidence=told, render_alpha=told), 48)
+    assert seen.frames.shape == (2, 48, 48, 3)
+    assert torch.equal(seen.confidence, seen.render_alpha)
+    torch.testing.assert_close(seen.frames[..., 0], seen.confidence)
+    inner = (seen.parts == seen.parts.roll(1, 1)) & (seen.parts == seen.parts.roll(1, 2))
+    off = (seen.parts.float() / 32 - seen.confidence).abs()
+    assert (off[inner] < 0.06).float().mean() > 0.9
 
 
 def test_every_condition_is_withheld_now_and_then(rng):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from zero1toa.priors.conditioning import draw_landmarks
-from zero1toa.priors.embedded.conditions import photo_input, pictures_first
+from zero1toa.priors.embedded.conditions import SIZE, photo_input, pictures_first
 from zero1toa.priors.embedded.model import Conditions
+from zero1toa.priors.embedded.windows import cut, face_windows, move, see
 from zero1toa.training.clips import ClipExample, scrambled
 from zero1toa.types import PARTS
 
@@ -19,9 +20,10 @@ from zero1toa.types import PARTS
 SCRAMBLED = 0.5
 # How often each of landmarks, warp, render and photo is withheld, so that guidance can be set for each.
 WITHHELD = (0.1, 0.1, 0.15, 0.1)
-# Few pixels, but the ones people look at.
+# What the prior may paint in the loop; within it few pixels, but the ones people look at.
+PAINTED = tuple(1 + PARTS.index(name) for name in PARTS if name not in ("scalp", "bust"))
 FINE_PARTS = tuple(1 + PARTS.index(name) for name in ("lips", "eyelids", "eyes", "teeth", "tongue", "mouth"))
-FINE, HIDDEN, BACKGROUND = 5.0, 3.0, 0.1
+FINE, HIDDEN, ELSEWHERE = 5.0, 3.0, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,23 @@ def withhold(rng: np.random.Generator) -> Float[Tensor, "4"]:
     return torch.from_numpy((rng.random(4) >= np.array(WITHHELD)).astype(np.float32))
 
 
+def faces_of(example: ClipExample, size: int = SIZE) -> ClipExample:
+    """Give an example of nothing but the faces, as the network sees them."""
+    windows = face_windows(example.landmarks)
+    seen = lambda pictures: see(pictures, windows, size)
+    channels = lambda flat: seen(flat[..., None])[..., 0]
+    places = (torch.arange(size) + 0.5) / size
+    nearest = [(places * len(square)).long() for square in cut(example.parts, windows)]
+    return replace(
+        example,
+        frames=seen(example.frames), alpha=channels(example.alpha), hidden=channels(example.hidden),
+        parts=torch.stack([square[at][:, at] for square, at in zip(cut(example.parts, windows), nearest, strict=True)]),
+        landmarks=move(example.landmarks, windows, size),
+        warp=seen(example.warp), confidence=channels(example.confidence),
+        render=seen(example.render), render_alpha=channels(example.render_alpha),
+    )  # fmt: skip
+
+
 def conditions_of(example: ClipExample, told: Float[Tensor, "4"] | None = None) -> Conditions:
     """Give the conditions of one example as a batch of one."""
     size = example.frames.shape[1]
@@ -75,9 +94,15 @@ def batch_of(example: ClipExample, told: Float[Tensor, "4"]) -> Batch:
 
 
 def weights_of(example: ClipExample) -> Float[Tensor, "1 T 1 H W"]:
-    """Say how much every pixel counts: what is small, and what the photo hides, counts more than cheeks and walls."""
-    fine = torch.isin(example.parts, torch.tensor(FINE_PARTS, dtype=torch.uint8)).float()
-    return (BACKGROUND + example.alpha + HIDDEN * example.hidden + FINE * fine)[None, :, None]
+    """Say how much every pixel counts: what is small, and what the photo hides, counts more than cheeks, and those more than
+    hair and walls, which the prior has no say in."""
+    painted, fine = shows(example, PAINTED).float(), shows(example, FINE_PARTS).float()
+    return (ELSEWHERE + painted * (1 + HIDDEN * example.hidden) + FINE * fine)[None, :, None]
+
+
+def shows(example: ClipExample, parts: tuple[int, ...]) -> Bool[Tensor, "T H W"]:
+    """Mark the pixels that show one of some parts (see `zero1toa.training.picture.Picture.label`)."""
+    return torch.isin(example.parts, torch.tensor(parts, dtype=torch.uint8))
 
 
 def stack(batches: list[Batch]) -> Batch:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zero1toa.training.batches import PAINTED, shows
 from zero1toa.training.clips import ClipExample
 
 # MediaPipe's landmarks around lips and eyes.
@@ -37,7 +38,9 @@ def score(painted: Float[Tensor, "T H W 3"], example: ClipExample) -> Scores:
     projected = torch.lerp(example.render, example.warp, example.confidence[..., None])
     person = example.alpha > 0.5
     regions = {"all": person, "hidden": (example.hidden > 0.5) & person, "known": (example.hidden < 0.1) & person}
-    regions |= {"mouth": _hulls(example, (LIPS,)), "eyes": _hulls(example, EYES)}
+    regions |= {"mouth": hulls(example, (LIPS,)), "eyes": hulls(example, EYES)}
+    if example.parts.any():
+        regions["hidden_face"] = regions["hidden"] & shows(example, PAINTED)
     found: Scores = {}
     for name, region in regions.items():
         for whose, frames in (("", painted), ("_projection", projected)):
@@ -46,7 +49,7 @@ def score(painted: Float[Tensor, "T H W 3"], example: ClipExample) -> Scores:
     return found
 
 
-def _hulls(example: ClipExample, groups: tuple[tuple[int, ...], ...]) -> Tensor:
+def hulls(example: ClipExample, groups: tuple[tuple[int, ...], ...]) -> Tensor:
     """Mark the hulls of some landmarks, a little wider, in every frame."""
     masks = np.zeros(example.alpha.shape, np.uint8)
     for mask, points in zip(masks, example.landmarks[..., :2].numpy(), strict=True):

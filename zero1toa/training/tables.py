@@ -23,7 +23,7 @@ from torch import Tensor
 from zero1toa.priors.base import DiffusionConfig
 from zero1toa.priors.embedded.model import CopyUNet
 from zero1toa.priors.noise import STARTS, Schedule, Velocity, begin, denoise, zero_snr_schedule
-from zero1toa.training.batches import conditions_of
+from zero1toa.training.batches import conditions_of, faces_of
 from zero1toa.training.clips import ClipExample
 from zero1toa.training.dataset import example_files, load_example
 from zero1toa.training.scores import mean_scores, score
@@ -50,7 +50,7 @@ def table(networks: Mapping[str, CopyUNet], folder: Path, samplings: Sequence[Sa
     """
     yield "| network | steps | all, dB | hidden, dB | mouth, dB | eyes, dB | SSIM | seconds a clip |"
     yield "|---" * 8 + "|"
-    examples = [load_example(file) for file in example_files(folder)]
+    examples = [faces_of(load_example(file)) for file in example_files(folder)]
     projected = [torch.lerp(one.render, one.warp, one.confidence[..., None]) for one in examples]
     yield _line("`projection`", "", examples, projected, [0.0])
     for name, network in networks.items():

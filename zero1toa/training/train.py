@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from zero1toa.priors.embedded.model import SURE, Conditions, CopyUNet, Recipe, compose
 from zero1toa.priors.noise import TRAIN_STEPS, alphas_kept
 from zero1toa.priors.pictures import load_pretrained
-from zero1toa.training.batches import Batch, batch_of, conditions_of, draw_frames, stack, vary, withhold
+from zero1toa.training.batches import Batch, batch_of, conditions_of, draw_frames, faces_of, stack, vary, withhold
 from zero1toa.training.dataset import example_files, load_example
 from zero1toa.training.scores import Scores, mean_scores, score
 
@@ -63,7 +63,7 @@ class Batches(IterableDataset):
                 each = min(rng.choice([count for count, _ in FRAMES], p=[share for _, share in FRAMES]), self.frames)
                 drawn = [files[k] for k in rng.integers(len(files), size=self.frames // each)]
                 choose = lambda frames, each=each: draw_frames(frames, each, rng)
-                examples = [vary(load_example(file, choose), rng) for file in drawn]
+                examples = [vary(faces_of(load_example(file, choose)), rng) for file in drawn]
                 yield stack([batch_of(example, withhold(rng)) for example in examples])
 
 
@@ -230,7 +230,7 @@ def score_all(model: CopyUNet, folder: Path) -> dict[str, float]:
     """Score one step from pure noise on every example of a folder, beside what `projection` makes of it."""
     rows: list[Scores] = []
     for file in example_files(folder):
-        example = load_example(file)
+        example = faces_of(load_example(file))
         told = conditions_of(example)
         noise = torch.randn(told.warp.shape, generator=torch.Generator().manual_seed(example.seed))
         painted = predict(model, told, noise, torch.tensor([TRAIN_STEPS - 1]))[0]

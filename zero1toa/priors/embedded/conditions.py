@@ -7,10 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zero1toa.priors.conditioning import draw_landmarks
-from zero1toa.priors.pictures import resized
+from zero1toa.priors.embedded.windows import face_windows, move, see
 
-# Pixels a side of the pictures that the network sees.
-SIZE = 128
+# Pixels a side of the faces that the network sees.
+SIZE = 96
 
 
 def pictures_first(pictures: Float[Tensor, "T H W C"]) -> Float[Tensor, "T C H W"]:
@@ -21,11 +21,11 @@ def pictures_first(pictures: Float[Tensor, "T H W C"]) -> Float[Tensor, "T C H W
 def photo_input(
     photo: Float[Tensor, "P P 3"], matte: Float[Tensor, "P P"], landmarks: Float[Tensor, "478 3"], size: int
 ) -> Float[Tensor, "7 S S"]:
-    """Give the photo as the network sees it: colours times matte, matte, and the fitted mesh's landmarks drawn.
+    """Give the photo's face as the network sees it: colours times matte, matte, and the fitted mesh's landmarks drawn.
 
     `landmarks` are in the photo's pixels.
     """
-    cut = torch.cat([photo * matte[..., None], matte[..., None]], -1)
-    scale = landmarks.new_tensor([size / photo.shape[1], size / photo.shape[0], 1.0])
-    drawn = draw_landmarks((landmarks * scale)[None], size, size)
-    return pictures_first(torch.cat([resized(cut[None], size, size), drawn], -1))[0]
+    window = face_windows(landmarks[None])
+    matted = torch.cat([photo * matte[..., None], matte[..., None]], -1)
+    drawn = draw_landmarks(move(landmarks[None], window, size), size, size)
+    return pictures_first(torch.cat([see(matted[None], window, size), drawn], -1))[0]

@@ -1,7 +1,7 @@
 """The prior that ships with the program: a small video diffusion model that copies what the photo knows and invents the rest.
 
-It works on pictures of 128 pixels, and what it decides there (where to take colours from, how to shade them) is then applied
-to the request's own pixels, so that what is copied stays as sharp as the photo.
+It looks at every frame's face, 96 pixels wide, and what it decides there (where to take colours from, how to shade them) is
+then applied to the request's own pixels, so that what is copied stays as sharp as the photo.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
 from zero1toa.priors.base import ClipRequest, DiffusionConfig
 from zero1toa.priors.conditioning import draw_landmarks
 from zero1toa.priors.embedded.conditions import SIZE, photo_input, pictures_first
-from zero1toa.priors.embedded.model import Conditions, CopyUNet, compose, known_share
+from zero1toa.priors.embedded.model import Conditions, CopyUNet, Recipe, compose, known_share
+from zero1toa.priors.embedded.windows import Windows, cut, face_windows, lay, move, see
 from zero1toa.priors.noise import STARTS, TRAIN_STEPS, Schedule, alphas_kept, begin, denoise, zero_snr_schedule
-from zero1toa.priors.pictures import keep_background, load_pretrained, resized
+from zero1toa.priors.pictures import keep_background, load_pretrained
 from zero1toa.priors.projection import FILLED, ProjectionPrior
 from zero1toa.priors.tuning import precision, tune
 from zero1toa.priors.windows import blend, windows
@@ -41,11 +42,11 @@ UNGUIDED = (0.0, 1.0, 1.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class _Sight:
-    """A clip as the network sees it, and its sources in their own pixels."""
+    """A clip as the network sees it, where its faces are, and what `projection` knows of it in the clip's own pixels."""
 
     conditions: Conditions
-    warp: Float[Tensor, "T 3 H W"]
-    render: Float[Tensor, "T 3 H W"]
+    windows: Windows
+    warp: Float[Tensor, "T H W 3"]
     trust: Float[Tensor, "T H W"]
 
 
@@ -85,12 +86,13 @@ class EmbeddedPrior:
         plain, velocity = (_Painter(self, sight, schedule, guidance) for guidance in (1.0, self._guidance))
         noisy = begin(config.start, plain, clean, schedule, passes=config.passes, generator=chance)
         painted = denoise(velocity, noisy, schedule, eta=config.eta, generator=chance)
-        large = velocity.enlarged(painted).to(request.frames).movedim(1, -1).clamp(0, 1)
-        warp = sight.warp.movedim(1, -1).to(large)
-        projected = torch.lerp(request.frames, warp, (sight.trust * request.strength)[..., None])
-        large = torch.lerp(projected, large, _skin(request, sight.trust)[..., None])
+        projected = torch.lerp(request.frames, sight.warp, (sight.trust * request.strength)[..., None])
+        faces = velocity.enlarged(painted, request.frames)
+        whole = lay(faces, projected, sight.windows)
+        inside = lay([torch.ones(face.shape[:2]) for face in faces], torch.zeros_like(sight.trust), sight.windows)
+        whole = torch.lerp(projected, whole, _softened(_skin(request, sight.trust) * inside)[..., None])
         # The network's own answer is coarser than the request's pixels.
-        return keep_background(torch.lerp(large, warp, known_share(sight.trust)[..., None]), request)
+        return keep_background(torch.lerp(whole, sight.warp, known_share(sight.trust)[..., None]), request)
 
     def recipe(self, sample: Float[Tensor, "T 3 S S"], timestep: float, angle: float, conditions: Conditions) -> Tensor:
         """Say how to compose the clean pictures of a noisy sample, window by window."""
@@ -112,19 +114,18 @@ class EmbeddedPrior:
     def _look(self, request: ClipRequest) -> _Sight:
         """Gather what the network is told of a clip."""
         warp, trust = self._projection.project(request)
-        rows, columns = request.frames.shape[1:3]
-        small = lambda pictures: pictures_first(resized(pictures, SIZE, SIZE))[None]
-        scale = request.landmarks.new_tensor([SIZE / columns, SIZE / rows, 1.0])
+        windows = face_windows(request.landmarks)
+        small = lambda pictures: pictures_first(see(pictures, windows, SIZE))[None]
         conditions = Conditions(
             warp=small(warp),
             confidence=small(trust[..., None]),
             render=small(request.frames),
             coverage=small(request.alpha[..., None]),
-            landmarks=pictures_first(draw_landmarks(request.landmarks * scale, SIZE, SIZE))[None],
+            landmarks=pictures_first(draw_landmarks(move(request.landmarks, windows, SIZE), SIZE, SIZE))[None],
             photo=self._study(request),
             told=torch.ones(1, 4),
         )
-        return _Sight(conditions.to(self._device, self._dtype), pictures_first(warp), pictures_first(request.frames), trust)
+        return _Sight(conditions.to(self._device, self._dtype), windows, warp, trust)
 
     def _study(self, request: ClipRequest) -> Tensor:
         """Look at a photo once, however many clips it serves."""
@@ -147,8 +148,12 @@ def _skin(request: ClipRequest, trust: Float[Tensor, "T H W"]) -> Float[Tensor, 
     face = rasterize_mesh(here.vertices, surface.faces.to(cpu), here.cameras).face.long()
     others = torch.tensor([PARTS.index(part) for part in ("scalp", "bust")])
     skin = (face >= 0) & ~torch.isin(surface.parts.to(cpu)[face.clamp_min(0)], others)
-    shown = skin.to(trust) * (trust / FILLED).clamp(0, 1)
-    inner = -max_pool2d(-shown[:, None], RIM, 1, RIM // 2)
+    return skin.to(trust) * (trust / FILLED).clamp(0, 1)
+
+
+def _softened(mask: Float[Tensor, "T H W"]) -> Float[Tensor, "T H W"]:
+    """Let a mask fade out before its rim."""
+    inner = -max_pool2d(-mask[:, None], RIM, 1, RIM // 2)
     return avg_pool2d(inner, RIM, 1, RIM // 2, count_include_pad=False)[:, 0]
 
 
@@ -173,15 +178,25 @@ class _Painter:
             clean = untold + self._guidance * (clean - untold)
         return (math.cos(angle) * sample - (2 * clean - 1)) / math.sin(angle)
 
-    def enlarged(self, painted: Float[Tensor, "T 3 S S"]) -> Float[Tensor, "T 3 H W"]:
-        """Give the painted pictures in [0, 1] in the request's pixels: composed of its own sources by the last recipe.
+    def enlarged(self, painted: Float[Tensor, "T 3 S S"], frames: Float[Tensor, "T H W 3"]) -> list[Float[Tensor, "s s 3"]]:
+        """Give the painted faces, in [0, 1], in the pixels of the clip: composed of its own sources by the last recipe.
 
         What was painted otherwise than by that recipe, by guidance, is added.
         """
-        warp, render = (pictures.to(self._recipe) for pictures in (self._sight.warp, self._sight.render))
-        larger = lambda pictures: interpolate(pictures, warp.shape[-2:], mode="bilinear")
         beyond = (painted + 1) / 2 - self._composed()
-        return compose(self._recipe, warp, render, larger(self._left)) + larger(beyond)
+        sources = (cut(pictures, self._sight.windows) for pictures in (self._sight.warp, frames))
+        each = zip(self._recipe.split(1), self._left.split(1), beyond.split(1), *sources, strict=True)
+        return [_in_own_pixels(*parts) for parts in each]
 
     def _composed(self) -> Float[Tensor, "T 3 S S"]:
         return compose(self._recipe, self._warp, self._render, self._left)
+
+
+def _in_own_pixels(
+    recipe: Recipe, left: Tensor, beyond: Tensor, warp: Float[Tensor, "s s 3"], render: Float[Tensor, "s s 3"]
+) -> Float[Tensor, "s s 3"]:
+    """Compose a face of larger sources, and add what lies beyond its recipe."""
+    larger = lambda picture: interpolate(picture, warp.shape[:2], mode="bilinear")
+    own = lambda square: pictures_first(square)[None].to(recipe)
+    face = compose(recipe, own(warp), own(render), larger(left)) + larger(beyond)
+    return face[0].movedim(0, -1).clamp(0, 1).to(render)
