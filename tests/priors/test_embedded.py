@@ -227,6 +227,22 @@ def test_a_start_that_is_none_is_refused(weights):
         EmbeddedPrior(DiffusionConfig(start="nowhere"), CPU, weights=weights)
 
 
+def test_left_to_itself_it_inverts(weights, drafts):
+    alone, inverting = (
+        EmbeddedPrior(config, CPU, weights=weights) for config in (DiffusionConfig(), DiffusionConfig(start="invert"))
+    )
+    assert alone.name == inverting.name
+    assert torch.equal(alone.regenerate(asked(drafts)), inverting.regenerate(asked(drafts)))
+
+
+def test_it_judges_what_has_been_noised_however_it_begins_clips(weights, drafts):
+    judged = [
+        EmbeddedPrior(DiffusionConfig(start=start), CPU, weights=weights).predict_clean(asked(drafts))
+        for start in ("invert", "sdedit")
+    ]
+    assert torch.equal(*judged)
+
+
 def test_the_levels_are_those_of_the_schedule():
     schedule, kept = zero_snr_schedule(4), alphas_kept()
     assert schedule.timesteps[0] == 999

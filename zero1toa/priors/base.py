@@ -50,7 +50,9 @@ class DiffusionConfig:
     guided: float = field(default=0.5, metadata={"help": "share of the steps, the first, with guidance", "range": (0.0, 1.0)})
     compare_every: int = field(default=2, metadata={"help": "steps for which what guidance adds is believed", "range": (1, 10)})
     eta: float = field(default=0.0, metadata={"help": "noise drawn anew at each step: 1 with an LCM LoRA", "range": (0.0, 1.0)})
-    start: str = field(default="sdedit", metadata={"help": "where denoising starts: sdedit, invert or invert_fp"})
+    start: str = field(
+        default="auto", metadata={"help": "where denoising starts: sdedit, invert, invert_fp, or auto by the prior"}
+    )
     passes: int = field(default=2, metadata={"help": "network passes a step of invert_fp", "range": (1, 10)})
     # TAESD's errors in a render are small beside the noise that is added to it; in pictures to learn from they show.
     autoencoder: str = field(

@@ -15,10 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zero1toa.priors.base import ClipRequest, DiffusionConfig
-from zero1toa.priors.noise import STARTS, Schedule, Velocity, begin, denoise
+from zero1toa.priors.noise import Schedule, Velocity, begin, chosen_start, denoise
 from zero1toa.priors.pictures import keep_background, resized, working_size
 from zero1toa.priors.windows import blend, windows
-from zero1toa.types import PriorError, Reference
+from zero1toa.types import Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +97,13 @@ class DiffusionPrior:
     """Regenerate clips by a video diffusion model. Raises PriorError for settings that mean nothing."""
 
     def __init__(self, model: VideoModel, config: DiffusionConfig) -> None:
-        if config.start not in STARTS:
-            raise PriorError(f"--diffusion-start {config.start} is unknown: use one of {', '.join(STARTS)}")
         self._model, self._config = model, config
+        self._start = chosen_start(config.start, own="sdedit")
         self._steps = config.steps or model.steps
         self._guidance = config.guidance or model.guidance
         self._studied: tuple[Reference, tuple[int, int], Any] | None = None
         self.name = (
-            f"{model.name} ({self._steps} steps, guidance {self._guidance:g} on {config.guided:g} of them, {config.start}, "
+            f"{model.name} ({self._steps} steps, guidance {self._guidance:g} on {config.guided:g} of them, {self._start}, "
             f"{config.size} pixels{self._window_text()}{self._habits()})"
         )
 
@@ -123,12 +122,12 @@ class DiffusionPrior:
         size = working_size(rows, columns, self._config.size)
         studied = self._study(first, size)
         shots = [shot_of(request, size) for request in requests]
-        exact = self._config.start != "sdedit"
+        exact = self._start != "sdedit"
         clean = torch.stack([model.encode(shot.frames, studied, exact=exact) for shot in shots], 1)
         conditions = model.conditions(shots, studied)
         plain = self._velocity(schedule, conditions, guided=0)
         config = self._config
-        noisy = begin(config.start, plain, clean, schedule, passes=config.passes, generator=first.generator)
+        noisy = begin(self._start, plain, clean, schedule, passes=config.passes, generator=first.generator)
         guided = round(self._config.guided * len(schedule)) if self._guidance != 1 else 0
         ask = self._velocity(schedule, conditions, guided=guided)
         painted = denoise(ask, noisy, schedule, eta=self._config.eta, generator=first.generator)

@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zero1toa.types import PriorError
+
 # Gives v of a noisy sample at a timestep from 0 to 1000. The second argument counts the steps from the noisy end.
 Velocity = Callable[[Tensor, float, int], Tensor]
 TRAIN_STEPS = 1000
@@ -112,6 +114,13 @@ def add_noise(clean: Float[Tensor, "*S"], schedule: Schedule, generator: torch.G
 
 
 STARTS = ("sdedit", "invert", "invert_fp")
+
+
+def chosen_start(wanted: str, own: str) -> str:
+    """Give the one of `STARTS` that is wanted, a prior's `own` for "auto". Raises PriorError if it is none of them."""
+    if wanted not in ("auto", *STARTS):
+        raise PriorError(f"--diffusion-start {wanted} is unknown: use auto, {', '.join(STARTS)}")
+    return own if wanted == "auto" else wanted
 
 
 def begin(

@@ -30,6 +30,7 @@ from zero1toa.priors.base import ClipRequest
 from zero1toa.priors.embedded.conditions import SIZE
 from zero1toa.priors.projection import project_photo
 from zero1toa.render import rasterize
+from zero1toa.render.mesh import rasterize_mesh
 from zero1toa.render.photo import PhotoSurface
 from zero1toa.training.clips import ClipExample
 from zero1toa.training.dataset import save_example, with_small_photo
@@ -84,7 +85,7 @@ def _cut(frame: UInt8[np.ndarray, "H W 3"], onto_crop: np.ndarray, size: int) ->
 def real_example(clip: Path, head: HeadModel, *, frames: int = 8, size: int = 256) -> ClipExample:
     """Make an example of a clip's first frame and `frames` later ones, evenly spaced.
 
-    `hidden` is what the warp does not know and `parts` is empty, as nobody has labelled real people.
+    Nobody has labelled real people: `hidden` is what the warp does not know, and `parts` are those of the fitted mesh.
     """
     true = true_frames(clip, head, frames, size)
     portrait, states, cameras, covered = true.portrait, true.states, true.cameras, true.alpha
@@ -103,12 +104,18 @@ def real_example(clip: Path, head: HeadModel, *, frames: int = 8, size: int = 25
     warp, confidence = project_photo(surface, request)
     return ClipExample(
         seed=0, kind=clip.stem, scrambled=False, frames=true.frames, alpha=covered,
-        parts=torch.zeros(frames, size, size, dtype=torch.uint8), hidden=(confidence < KNOWN) * covered,
+        parts=_parts(surface, request), hidden=(confidence < KNOWN) * covered,
         photo=portrait.image, matte=portrait.alpha,
         photo_landmarks=reference.landmarks, landmarks=landmarks,
         warp=warp, confidence=confidence, render=render.color, render_alpha=render.alpha, background=background,
         expression=states.expression,
     )  # fmt: skip
+
+
+def _parts(surface: PhotoSurface, request: ClipRequest) -> UInt8[Tensor, "T H W"]:
+    """Label pixels by the part of the fitted mesh there (see `zero1toa.training.picture.Picture.label`)."""
+    face = rasterize_mesh(request.vertices, surface.faces, request.cameras).face.long()
+    return torch.where(face >= 0, 1 + request.reference.surface.parts[face.clamp_min(0)], 0).to(torch.uint8)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -39,8 +39,8 @@ def score(painted: Float[Tensor, "T H W 3"], example: ClipExample) -> Scores:
     person = example.alpha > 0.5
     regions = {"all": person, "hidden": (example.hidden > 0.5) & person, "known": (example.hidden < 0.1) & person}
     regions |= {"mouth": hulls(example, (LIPS,)), "eyes": hulls(example, EYES)}
-    if example.parts.any():
-        regions["hidden_face"] = regions["hidden"] & shows(example, PAINTED)
+    face = shows(example, PAINTED)
+    regions |= {"face": person & face, "hidden_face": regions["hidden"] & face}
     found: Scores = {}
     for name, region in regions.items():
         for whose, frames in (("", painted), ("_projection", projected)):

@@ -22,13 +22,13 @@ from zero1toa.priors.conditioning import draw_landmarks
 from zero1toa.priors.embedded.conditions import SIZE, photo_input, pictures_first
 from zero1toa.priors.embedded.model import Conditions, CopyUNet, Recipe, compose, known_share
 from zero1toa.priors.embedded.windows import Windows, cut, face_windows, lay, move, see
-from zero1toa.priors.noise import STARTS, TRAIN_STEPS, Schedule, alphas_kept, begin, denoise, zero_snr_schedule
+from zero1toa.priors.noise import TRAIN_STEPS, Schedule, alphas_kept, begin, chosen_start, denoise, zero_snr_schedule
 from zero1toa.priors.pictures import keep_background, load_pretrained
 from zero1toa.priors.projection import FILLED, ProjectionPrior
 from zero1toa.priors.tuning import precision, tune
 from zero1toa.priors.windows import blend, windows
 from zero1toa.render.mesh import rasterize_mesh
-from zero1toa.types import PARTS, PriorError, Reference, on_device
+from zero1toa.types import PARTS, Reference, on_device
 
 WEIGHTS = Path(str(files("zero1toa.priors.embedded"))) / "weights"
 STEPS = 4
@@ -54,37 +54,37 @@ class EmbeddedPrior:
     """Regenerate clips by the embedded network. Raises PriorError for settings that mean nothing or damaged weights."""
 
     def __init__(self, config: DiffusionConfig, device: torch.device, *, weights: Path = WEIGHTS) -> None:
-        if config.start not in STARTS:
-            raise PriorError(f"--diffusion-start {config.start} is unknown: use one of {', '.join(STARTS)}")
+        # Inverted renders keep their skin; noise that is added to them becomes grain.
+        self._start = chosen_start(config.start, own="invert")
         self._config, self._device, self._dtype = config, device, precision(config, device)
         self._net = cast("CopyUNet", load_pretrained(CopyUNet, weights, device, self._dtype))
         tune(self._net, config)
         self._steps, self._guidance = config.steps or STEPS, config.guidance or 1.0
         self._projection = ProjectionPrior()
         self._studied: tuple[Reference, Tensor, tuple[Tensor, ...]] | None = None
-        self.name = f"embedded ({self._steps} steps, guidance {self._guidance:g}, {config.start})"
+        self.name = f"embedded ({self._steps} steps, guidance {self._guidance:g}, {self._start})"
 
     @torch.no_grad()
     def regenerate(self, request: ClipRequest) -> Float[Tensor, "T H W 3"]:
         """Give the clip as the network composes it from photo and render on face and neck, elsewhere as `projection` does."""
         schedule = zero_snr_schedule(self._steps).last(request.strength)
-        return self._painted(request, schedule) if len(schedule) else request.frames
+        return self._painted(request, schedule, self._start) if len(schedule) else request.frames
 
     @torch.no_grad()
     def predict_clean(self, request: ClipRequest) -> Float[Tensor, "T H W 3"]:
         """Noise the clip to the level `strength` of the whole and give, by one pass of the network, the clean clip."""
         timestep = max(1, round(request.strength * (TRAIN_STEPS - 1)))
         angle = math.acos(math.sqrt(float(alphas_kept()[timestep])))
-        return self._painted(request, Schedule((timestep,), (angle, 0.0)))
+        return self._painted(request, Schedule((timestep,), (angle, 0.0)), "sdedit")
 
-    def _painted(self, request: ClipRequest, schedule: Schedule) -> Float[Tensor, "T H W 3"]:
-        """Denoise a clip along a schedule and bring it to the request's own pixels."""
+    def _painted(self, request: ClipRequest, schedule: Schedule, start: str) -> Float[Tensor, "T H W 3"]:
+        """Begin a clip in one of the ways in `STARTS`, denoise it, and bring it to the request's own pixels."""
         sight = self._look(request)
         clean = sight.conditions.render[0] * 2 - 1
         config, chance = self._config, request.generator
         # Guidance leads away from the render, so it has no part in finding the render's noise.
         plain, velocity = (_Painter(self, sight, schedule, guidance) for guidance in (1.0, self._guidance))
-        noisy = begin(config.start, plain, clean, schedule, passes=config.passes, generator=chance)
+        noisy = begin(start, plain, clean, schedule, passes=config.passes, generator=chance)
         painted = denoise(velocity, noisy, schedule, eta=config.eta, generator=chance)
         projected = torch.lerp(request.frames, sight.warp, (sight.trust * request.strength)[..., None])
         faces = velocity.enlarged(painted, request.frames)
