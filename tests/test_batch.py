@@ -22,7 +22,7 @@ from zero1toa.config import Config
 from zero1toa.export.package import TENSORS, WORK, load_avatar, read_details
 
 # So long that a worker is killed in the middle of it, and so often saved that the next one does not begin anew.
-LONG = (*TINY, "--iterations", "60", "--checkpoint-s", "0")
+LONG = (*TINY, "--iterations", "24", "--checkpoint-s", "0")
 posix = pytest.mark.skipif(os.name == "nt", reason="SIGKILL and SIGINT are sent as on POSIX")
 
 
@@ -122,7 +122,7 @@ def test_a_killed_worker_is_noticed_and_its_photo_retried_once(photos, tmp_path)
     assert batch.returncode == 2, err
     assert "Traceback" not in err
     first, second = (report_of(out)[f"{name}.png"] for name in ("first", "second"))
-    assert (first["status"], first["attempts"], first["iteration"]) == ("made", 2, 60)
+    assert (first["status"], first["attempts"], first["iteration"]) == ("made", 2, 24)
     assert (second["status"], second["attempts"]) == ("failed", 2)
     assert "SIGKILL" in second["said"]
     assert "memory" in second["said"]
