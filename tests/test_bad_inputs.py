@@ -272,7 +272,7 @@ def test_a_limit_on_open_files_is_named(tmp_path, astronaut, created, words, all
 def test_the_app_names_a_limit_on_open_files():
     limit = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
     command = [sys.executable, str(Path(__file__).parents[1] / "app.py"), "--server-port", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limit, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limit, timeout=240)
     assert done.returncode == 1
     assert done.stderr == "error: only 100 files may be open at once: allow more with `ulimit -n 1024`, and try again\n"
 

@@ -145,7 +145,7 @@ def test_pictures_agree_in_firefox_too(saved, glb, tmp_path):
         command = [screen, "-a", firefox, "--profile", str(tmp_path), "--no-remote", address]
         shown = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         try:
-            pictures = handed.get(timeout=120)
+            pictures = handed.get(timeout=240)
         finally:
             os.killpg(shown.pid, signal.SIGTERM)
             shown.wait()
