@@ -136,7 +136,8 @@ def run_app(port: str) -> None:
     from zero1toa.ui import build, shared_gpus
 
     def obey() -> None:
-        for line in sys.stdin:
+        # Not sys.stdin, whose lock would stay closed in forked processes, which close it.
+        for line in os.fdopen(os.dup(0)):
             for name, value in json.loads(line).items():
                 for module in (shared_gpus, build):
                     if hasattr(module, name):
