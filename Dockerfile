@@ -3,7 +3,9 @@
 #                  docker run --gpus all -p 7860:7860 zero1toa
 # gsplat compiles its kernels at first use, so that base has to be a devel one. Nothing here needs a GPU while it is built.
 # Without a network, with weights that were fetched elsewhere:
-#                  docker run --network none -v ~/.cache/zero1toa/weights:/home/user/.cache/zero1toa/weights zero1toa
+#                  docker run --network none -v ~/.cache/zero1toa/weights:/home/user/.cache/zero1toa/weights:ro zero1toa
+# User 1000 has to be able to read them. What is made of them, 5 GB for aniportrait, lies beside them; the next container has it
+# as well with            -v zero1toa:/home/user/.cache/zero1toa
 ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE}
 # Where pip finds torch's CPU builds, which pytorch.org says: without it, it takes the default build with gigabytes of CUDA.

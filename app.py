@@ -2,8 +2,14 @@
 
 # ruff: noqa: E402, I001
 import gc
+import sys
 
 gc.disable()  # what is imported stays, and looking through it again and again takes a second of the start
+
+from zero1toa.progress import lack_of_files
+
+if reason := lack_of_files(256):  # a crowd of twenty visitors has had 80 open
+    sys.exit(f"error: {reason}")
 
 import spaces  # noqa: F401  # before anything that loads torch, for Spaces with shared GPUs
 

@@ -8,6 +8,15 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
+# Workers of pytest-xdist share the cores, so each takes one thread, and so do the programs it starts.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.update(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1")
+else:
+    # What is made once for all of them lies here.
+    _MADE = tempfile.TemporaryDirectory(prefix="zero1toa tests ")
+    os.environ["ZERO1TOA_TESTS"] = _MADE.name
+
 import torch
 
 from zero1toa.consent import remember

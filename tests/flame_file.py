@@ -10,7 +10,6 @@ import functools
 import os
 import pickle
 import sys
-import tempfile
 import types
 from collections import Counter
 from pathlib import Path
@@ -20,6 +19,8 @@ from unittest import mock
 import numpy as np
 from scipy import sparse
 
+from tests.avatars import made_once
+from tests.heads import copy_anny
 from zero1toa.geometry.rotation import axis_angle_to_matrix
 from zero1toa.head.anny import load_anny
 from zero1toa.head.base import ARKIT_NAMES
@@ -168,9 +169,12 @@ def load_synthetic_flame() -> LinearHead:
     """Load the synthetic file as a user's own; landmarks are measured on one person only, to save time."""
     from zero1toa.head import flame
 
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        mock.patch.dict(os.environ, ZERO1TOA_CACHE=folder),
-        mock.patch.object(flame, "SHAPES", 1),
-    ):
-        return flame.load_flame(write_pickle(Path(folder) / "synthetic.pkl", flame_arrays()))
+    def make(folder: Path) -> None:
+        write_pickle(copy_anny(folder) / "synthetic.pkl", flame_arrays())
+        load(folder)
+
+    def load(folder: Path) -> LinearHead:
+        with mock.patch.dict(os.environ, ZERO1TOA_CACHE=str(folder)), mock.patch.object(flame, "SHAPES", 1):
+            return flame.load_flame(folder / "synthetic.pkl")
+
+    return load(made_once("flame", make))

@@ -1,14 +1,18 @@
-"""A real, tiny head model for tests: a sphere that smiles, nods and rolls its eyes in microseconds."""
+"""A real, tiny head model for tests: a sphere that smiles, nods and rolls its eyes in microseconds; and Anny, built before."""
 
 from __future__ import annotations
 
 import math
+import shutil
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zero1toa.assets import cache_folder
 from zero1toa.geometry.rotation import axis_angle_to_matrix
+from zero1toa.head import anny
 from zero1toa.head.base import ARKIT_NAMES
 from zero1toa.head.linear import JOINTS, LinearHead
 from zero1toa.types import HeadState, Identity, Surface
@@ -60,6 +64,15 @@ class SphereHead:
     def landmarks(self, vertices: Float[Tensor, "B V 3"]) -> Float[Tensor, "B L 3"]:
         """Give 478 points on the front of the sphere."""
         return vertices[:, self.landmark_vertices]
+
+
+def copy_anny(folder: Path) -> Path:
+    """Put Anny, which takes seconds to build, into a folder that is to be the cache."""
+    anny.load_anny()
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in cache_folder().glob(f"anny-*-{anny.FORMAT}.safetensors"):
+        shutil.copy(path, folder)
+    return folder
 
 
 def linear_sphere(rings: int = 8, segments: int = 12) -> LinearHead:

@@ -18,6 +18,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+# Settings of turns that tests change, and what the app answers when it has done so.
+SETTINGS = ("MOST_S", "LEAST_S", "END_S", "CHECKPOINT_S")
+CHANGED = "The settings are changed."
+
 
 @dataclass
 class Platform:
@@ -31,6 +35,12 @@ class Platform:
     processes: list[int] = field(default_factory=list)
     killed: list[int] = field(default_factory=list)
     _lent: dict[str, tuple[int, threading.Timer]] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Begin anew, when nothing is lent any more."""
+        self.generous = True
+        for known in (self.asked, self.processes, self.killed):
+            known.clear()
 
     def schedule(self, durationSeconds: str, **_: str) -> tuple[int, dict]:
         if not self.generous:
@@ -51,6 +61,12 @@ class Platform:
 
     def startup_report(self) -> tuple[int, dict]:
         return 200, {}
+
+    def cut_off(self) -> None:
+        """End whoever has a "GPU" now, as if the time were over."""
+        for pid, timer in tuple(self._lent.values()):
+            timer.cancel()
+            self._cut_off(pid)
 
     def _cut_off(self, pid: int) -> None:
         self.killed.append(pid)
@@ -108,8 +124,8 @@ def environment(address: str, folder: Path) -> dict[str, str]:
     }  # fmt: skip
 
 
-def run_app(port: str, settings: str) -> None:
-    """Run app.py as it is, with small presets, and turns as short as `settings` (JSON) say."""
+def run_app(port: str) -> None:
+    """Run app.py as it is, with small presets; lines of JSON on its standard input change settings of its turns."""
     sys.modules["torch"] = None  # pyright: ignore[reportArgumentType]
     import spaces  # noqa: F401
 
@@ -117,10 +133,18 @@ def run_app(port: str, settings: str) -> None:
     from test_app import ENDLESS, TINY
 
     from zero1toa.config import PRESETS
-    from zero1toa.ui import shared_gpus
+    from zero1toa.ui import build, shared_gpus
 
-    for name, value in json.loads(settings).items():
-        setattr(shared_gpus, name, value)
+    def obey() -> None:
+        # Not sys.stdin, whose lock would stay closed in forked processes, which close it.
+        for line in os.fdopen(os.dup(0)):
+            for name, value in json.loads(line).items():
+                for module in (shared_gpus, build):
+                    if hasattr(module, name):
+                        setattr(module, name, value)
+            print(CHANGED, flush=True)
+
+    threading.Thread(target=obey, daemon=True).start()
     PRESETS.clear()
     PRESETS.update(tiny=TINY, endless=ENDLESS)
     sys.argv = ["app.py", "--server-port", port]

@@ -16,6 +16,7 @@ import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -190,7 +191,7 @@ def test_after_the_time_limit_nothing_of_a_visitor_is_left(own_photo, tmp_path, 
     visits.mkdir()
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(cache))
     monkeypatch.setattr(tempfile, "tempdir", str(visits))
-    monkeypatch.setattr(layout, "KEEP_S", 5)
+    monkeypatch.setattr(layout, "KEEP_S", 20)  # more than zipping the folder takes beside other tests
     monkeypatch.setattr(layout, "CLEAN_S", 1)
     app = layout.build_app({"tiny": TINY}, tmp_path / "no examples")
     before = kept(cache)
@@ -368,11 +369,17 @@ def test_the_queue_has_an_end_even_when_all_come_at_once(visit, astronaut_file):
     from gradio_client import handle_file
 
     client = visit()
-    jobs = [client.submit(handle_file(str(astronaut_file)), True, "endless", 0, 3.0, api_name="/watch") for _ in range(30)]
+    jobs = [
+        client.submit(handle_file(str(astronaut_file)), True, "endless", 0, 3.0, api_name="/watch") for _ in range(QUEUE + 5)
+    ]
     refused = lambda: [job for job in jobs if job.done() and "Queue is full" in str(job.exception())]
-    _wait(lambda: len(refused()) >= 30 - QUEUE - 1, "the last ones to be turned away", 60)
-    for job in jobs:
-        job.cancel()
+    try:
+        _wait(lambda: len(refused()) >= 4, "the last ones to be turned away")
+    finally:
+        for job in jobs:
+            # This waits for 5 s at most, and what is under way is kept first.
+            with contextlib.suppress(httpx.ReadTimeout):
+                job.cancel()
     client.predict(None, api_name="/wipe")
 
 
@@ -589,8 +596,6 @@ def _folders() -> list[Path]:
 
 
 def _status(server, path: str) -> int:
-    import httpx
-
     return httpx.get(server.local_url.rstrip("/") + path).status_code
 
 

@@ -268,6 +268,15 @@ def test_a_limit_on_open_files_is_named(tmp_path, astronaut, created, words, all
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(os.name == "nt", reason="limits on open files are set as on POSIX")
+def test_the_app_names_a_limit_on_open_files():
+    limit = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+    command = [sys.executable, str(Path(__file__).parents[1] / "app.py"), "--server-port", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limit, timeout=240)
+    assert done.returncode == 1
+    assert done.stderr == "error: only 100 files may be open at once: allow more with `ulimit -n 1024`, and try again\n"
+
+
 def test_files_that_run_out_on_the_way_are_named(tmp_path, created):
     script = (
         "import os, sys\n"

@@ -1,14 +1,17 @@
 """One output folder, several processes: one writes, the others are told, and a killed one stands in nobody's way."""
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.avatars import TINY, astronaut_photo
@@ -19,7 +22,7 @@ from zero1toa.types import InputError
 
 LIMIT_S = 240
 # Long enough to be met in the middle of it.
-LONG = (*TINY, "--iterations", "40", "--checkpoint-s", "0")
+LONG = (*TINY, "--iterations", "12", "--checkpoint-s", "0")
 
 
 def start(*words: str) -> subprocess.Popen:
@@ -37,6 +40,20 @@ def wait_for(done, process: subprocess.Popen) -> None:
         time.sleep(0.02)
 
 
+@contextlib.contextmanager
+def held_still(process: subprocess.Popen):
+    """Let a program and its workers do nothing for a while, so that it cannot end before others have come."""
+    program = psutil.Process(process.pid)
+    family = [program, *program.children(recursive=True)]
+    for one in family:
+        one.suspend()
+    try:
+        yield
+    finally:
+        for one in family:
+            one.resume()
+
+
 def refused(capsys, *words: str) -> None:
     assert cli.main(words) == 2
     told = capsys.readouterr().err
@@ -49,9 +66,10 @@ def test_who_comes_second_is_told_and_the_first_is_not_disturbed(tmp_path, capsy
     words = ["create", str(astronaut_photo()), "-o", str(folder), *LONG]
     first = start(*words, "--json")
     wait_for(lambda: any(folder.glob(f"{WORK}/checkpoint-*")), first)
-    for more in ((), ("--resume",), ("--force",)):
-        refused(capsys, *words, *more)
-    assert any(folder.glob(f"{WORK}/checkpoint-*")), "the work of the first is gone"
+    with held_still(first):
+        for more in ((), ("--resume",), ("--force",)):
+            refused(capsys, *words, *more)
+        assert any(folder.glob(f"{WORK}/checkpoint-*")), "the work of the first is gone"
     out, err = first.communicate(timeout=LIMIT_S)
     assert first.returncode == 0, err
     assert len(load_avatar(folder).avatar) == json.loads(out.splitlines()[-1])["splats"]
@@ -80,8 +98,9 @@ def test_two_batches_do_not_share_a_folder_and_create_does_not_join_one(tmp_path
     words = ["batch", str(photos), str(out), *LONG]
     first = start(*words)
     wait_for(lambda: any((out / "a" / WORK).glob("checkpoint-*")), first)
-    refused(capsys, *words)
-    refused(capsys, "create", str(photos / "a.png"), "-o", str(out / "a"), *LONG, "--resume")
+    with held_still(first):
+        refused(capsys, *words)
+        refused(capsys, "create", str(photos / "a.png"), "-o", str(out / "a"), *LONG, "--resume")
     _, err = first.communicate(timeout=LIMIT_S)
     assert first.returncode == 0, err
     assert json.loads((out / "report.json").read_text())["counts"]["made"] == 1
@@ -89,20 +108,24 @@ def test_two_batches_do_not_share_a_folder_and_create_does_not_join_one(tmp_path
 
 
 HOLD = """
-import sys, time
+import sys
 from zero1toa.export.claim import claimed
 with claimed(sys.argv[1]):
     print("mine", flush=True)
-    time.sleep(float(sys.argv[2]))
+    sys.stdin.read()
 """
 
 
 def test_a_folder_is_waited_for_but_not_for_ever(tmp_path: Path):
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path), "4"], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdin is not None
     assert holder.stdout is not None
     assert holder.stdout.readline() == "mine\n"
     with pytest.raises(InputError, match="another process"), claimed(tmp_path, wait_s=0.5):
         pass
+    threading.Timer(0.5, holder.stdin.close).start()
     with claimed(tmp_path, wait_s=60):
-        assert holder.wait(10) == 0
+        assert holder.wait(60) == 0
     assert list(tmp_path.iterdir()) == []

@@ -78,7 +78,7 @@ def test_a_person_at_a_terminal_is_asked_once(stranger, answer, agreed):
     os.close(theirs)
     os.write(ours, answer.encode())
     told = read_terminal(ours)
-    assert person.wait(timeout=60) == 2
+    assert person.wait(timeout=240) == 2
     assert told.count(PROMISE) == 1
     assert is_remembered() == agreed
     assert ("ask them first" in told) == (not agreed)

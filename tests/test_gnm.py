@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.gnm_file import JOINT_NAMES, gnm_arrays, write_gnm
+from tests.heads import copy_anny
 from zero1toa import cli
 from zero1toa.export.package import load_avatar
 from zero1toa.geometry.rotation import axis_angle_to_matrix
@@ -22,7 +23,7 @@ from zero1toa.types import PARTS, InputError
 def cache(tmp_path_factory):
     """Work with a cache that holds the file."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZERO1TOA_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("ZERO1TOA_CACHE", str(copy_anny(tmp_path_factory.mktemp("cache"))))
         patch.setattr(gnm, "SHAPES", 1)  # to save time
         yield write_gnm()
 
@@ -34,7 +35,7 @@ def head(cache):
 
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("ZERO1TOA_CACHE", str(tmp_path))
+    monkeypatch.setenv("ZERO1TOA_CACHE", str(copy_anny(tmp_path)))
 
 
 def test_it_is_between_the_eyes_and_has_everything(head):

@@ -99,7 +99,7 @@ def test_the_packet_says_everything():
     assert set(MADE.record()) > {"created", "prior", "preset", "settings", "generator"}
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.text(max_size=30), min_size=5, max_size=5))
 def test_nothing_that_a_file_may_name_breaks_the_packet_or_the_lines(values):
     made = Provenance(*values)

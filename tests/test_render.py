@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numba
 import pytest
@@ -241,17 +245,31 @@ def test_poses_must_fit_the_cameras():
         rasterize(shell(5, poses=2), cameras(3), background=BACKGROUND)
 
 
-def test_results_do_not_depend_on_threads():
-    camera, outcomes = cameras(2, width=120, height=90), []
+def render_and_gradients() -> list[torch.Tensor]:
+    """Give all that a render and its gradients are, of enough splats to be shared by threads."""
+    gaussians = leaves(shell(4000))
+    render = rasterize(gaussians, cameras(2, width=120, height=90), background=BACKGROUND)
+    loss(render, weights_like(render)).backward()
+    return [getattr(render, name).detach() for name in IMAGES] + [getattr(gaussians, field).grad for field in FIELDS]
+
+
+THREADS = """
+import sys
+import numba, torch
+from tests.test_render import render_and_gradients
+assert numba.get_num_threads() == 3
+torch.save(render_and_gradients(), sys.argv[1])
+"""
+
+
+def test_results_do_not_depend_on_threads(tmp_path):
+    command = [sys.executable, "-c", THREADS, str(tmp_path / "three.pt")]
+    subprocess.run(command, cwd=Path(__file__).parents[1], env={**os.environ, "NUMBA_NUM_THREADS": "3"}, check=True)
     before = numba.get_num_threads()
-    for threads in {1, before}:
-        numba.set_num_threads(threads)
-        gaussians = leaves(shell(4000))
-        render = rasterize(gaussians, camera, background=BACKGROUND)
-        loss(render, weights_like(render)).backward()
-        outcomes.append([getattr(render, name) for name in IMAGES] + [getattr(gaussians, field).grad for field in FIELDS])
+    numba.set_num_threads(1)
+    alone = render_and_gradients()
     numba.set_num_threads(before)
-    for one, other in zip(outcomes[0], outcomes[-1], strict=True):
+    for one, other in zip(alone, torch.load(tmp_path / "three.pt"), strict=True):
         assert torch.equal(one, other)
 
 

