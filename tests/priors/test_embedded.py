@@ -191,12 +191,12 @@ def test_guidance_leads_away_from_what_is_painted_without_the_photo(weights, dra
     assert (off < 2e-3).float().mean() > 0.99
 
 
-def test_hair_clothes_and_outline_are_left_to_projection(weights, drafts):
+def test_all_but_skin_is_left_to_projection(weights, drafts):
     request = asked(drafts)
     painted = EmbeddedPrior(DiffusionConfig(), CPU, weights=weights).regenerate(request)
     surface = drafts.reference.surface
     face = rasterize_mesh(drafts.vertices, surface.faces, drafts.cameras).face.long()
-    others = torch.tensor([PARTS.index(part) for part in ("scalp", "bust")])
+    others = torch.tensor([PARTS.index(part) for part in ("scalp", "bust", "teeth", "tongue", "mouth")])
     elsewhere = (face < 0) | torch.isin(surface.parts[face.clamp_min(0)], others)
     trust = ProjectionPrior().project(drafts)[1]
     projected = keep_background(ProjectionPrior().regenerate(request), request)

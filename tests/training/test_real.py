@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from zero1toa.media import write_video
-from zero1toa.training.batches import PAINTED, shows
+from zero1toa.priors.embedded.conditions import PAINTED
+from zero1toa.training.batches import shows
 from zero1toa.training.real import real_example
 
 data = pytest.importorskip("skimage.data", reason="needs scikit-image's public-domain astronaut")

@@ -31,7 +31,7 @@ class SeedConfig:
 # Distance between neighbouring splats on each part of the resting surface, in metres, for a budget of 75,000. Lids, lips
 # and teeth are small and looked at; the bust is large and seldom seen from behind.
 SPACING = {
-    "skin": 0.0024, "scalp": 0.0042, "lips": 0.0013, "eyelids": 0.0012, "eyes": 0.0013, "teeth": 0.0013, "tongue": 0.003,
+    "skin": 0.0024, "scalp": 0.0042, "lips": 0.0013, "eyelids": 0.0012, "eyes": 0.0013, "teeth": 0.0009, "tongue": 0.003,
     "mouth": 0.003, "neck": 0.0036, "bust": 0.008,
 }  # fmt: skip
 

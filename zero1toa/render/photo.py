@@ -20,6 +20,7 @@ from zero1toa.render.base import PARALLEL
 from zero1toa.render.hair import NO_HAIR, SKULL_BEHIND_EYES, HairBand, find_hair_band
 from zero1toa.render.mesh import rasterize_mesh
 from zero1toa.render.shading import estimate_shading, relighting
+from zero1toa.render.teeth import Teeth
 from zero1toa.types import PARTS, Reference
 
 # How far the surface may lie behind what the photo sees there and still count as seen, in metres: half a millimetre
@@ -33,8 +34,9 @@ MIRRORED, COMBED = 0.6, 0.35
 DRAWN_OUT = (1.5, 3.0)
 # How far behind the eyes hair may begin, and how far below them it ends on the skin of the model, in metres.
 BEHIND_TEMPLES, BELOW_EARS = (0.02, 0.04), (0.05, 0.08)
-# Colours of what a closed mouth hides, in the shade of lips and in the light of a face as bright as `SKIN_LUMA`.
-HIDDEN = {"teeth": (0.74, 0.69, 0.63), "tongue": (0.60, 0.33, 0.32), "mouth": (0.20, 0.08, 0.08), "eyes": (0.82, 0.80, 0.79)}
+# Colours of what a closed mouth hides, in the shade of lips and in the light of a face as bright as `SKIN_LUMA`. Teeth in
+# daylight are about L* 73, a* 2, b* 17 (Joiner 2004), which is (0.76, 0.69, 0.58); lips and gums around make them redder.
+HIDDEN = {"teeth": (0.78, 0.69, 0.59), "tongue": (0.60, 0.33, 0.32), "mouth": (0.20, 0.08, 0.08), "eyes": (0.82, 0.80, 0.79)}
 USUAL_SKIN, SKIN_LUMA = (0.74, 0.60, 0.52), 0.62
 
 
@@ -56,6 +58,7 @@ class PhotoSurface:
         folds = torch.tensor([PARTS.index(part) for part in ("eyelids", "lips", "mouth", "teeth", "tongue", "eyes")])
         self.tolerance = torch.where(torch.isin(self.parts, folds), SEEN_WITHIN_FOLDS, SEEN_WITHIN)
         self.vertex_part = _vertex_parts(self.faces, self.parts, len(reference.vertices))
+        self.teeth = Teeth(reference.rest_vertices, self.faces[self.parts == PARTS.index("teeth")])
         self.scalp = self.parts == PARTS.index("scalp")
         self.hidden = _inside(self.parts)
         self.unlike_skin = self._pixels_unlike_skin()
@@ -87,7 +90,15 @@ class PhotoSurface:
                 (MIRRORED, COMBED), as_floats(stretched), vertices_then, (self.band or NO_HAIR).as_arrays(),
                 as_floats(self.relighting), color.numpy(), trust.numpy(),
             )  # fmt: skip
-        return color.to(barycentric), trust.to(barycentric)
+        return self._with_teeth(color, trust, face.cpu(), barycentric.cpu()).to(barycentric), trust.to(barycentric)
+
+    def _with_teeth(self, color: Tensor, trust: Tensor, face: Tensor, barycentric: Tensor) -> Float[Tensor, "P 3"]:
+        """Tell the teeth apart that the photo does not see."""
+        own = (self.parts[face] == PARTS.index("teeth")).nonzero()[:, 0]
+        corners = self.faces[face[own]]
+        points = torch.einsum("pc,pcd->pd", barycentric[own], self.reference.rest_vertices[corners])
+        light = torch.lerp(self.teeth.light(points, corners[:, 0]), torch.ones(3), trust[own, None].clamp(0, 1))
+        return color.index_copy(0, own, color[own] * light)
 
     def _stretched(self, vertices: Float[Tensor, "V 3"]) -> Float[Tensor, "V"]:
         """Say from 0 to 1 how far lids are drawn out in a pose, against the photo."""

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from zero1toa.priors.conditioning import draw_landmarks
-from zero1toa.priors.embedded.conditions import SIZE, photo_input, pictures_first
+from zero1toa.priors.embedded.conditions import PAINTED, SIZE, photo_input, pictures_first
 from zero1toa.priors.embedded.model import Conditions
 from zero1toa.priors.embedded.windows import cut, face_windows, move, see
 from zero1toa.training.clips import ClipExample, scrambled
@@ -20,9 +20,8 @@ from zero1toa.types import PARTS
 SCRAMBLED = 0.5
 # How often each of landmarks, warp, render and photo is withheld, so that guidance can be set for each.
 WITHHELD = (0.1, 0.1, 0.15, 0.1)
-# What the prior may paint in the loop; within it few pixels, but the ones people look at.
-PAINTED = tuple(1 + PARTS.index(name) for name in PARTS if name not in ("scalp", "bust"))
-FINE_PARTS = tuple(1 + PARTS.index(name) for name in ("lips", "eyelids", "eyes", "teeth", "tongue", "mouth"))
+# Few pixels, but the ones people look at.
+FINE_PARTS = ("lips", "eyelids", "eyes")
 FINE, HIDDEN, ELSEWHERE = 5.0, 3.0, 0.1
 
 
@@ -100,9 +99,9 @@ def weights_of(example: ClipExample) -> Float[Tensor, "1 T 1 H W"]:
     return (ELSEWHERE + painted * (1 + HIDDEN * example.hidden) + FINE * fine)[None, :, None]
 
 
-def shows(example: ClipExample, parts: tuple[int, ...]) -> Bool[Tensor, "T H W"]:
-    """Mark the pixels that show one of some parts (see `zero1toa.training.picture.Picture.label`)."""
-    return torch.isin(example.parts, torch.tensor(parts, dtype=torch.uint8))
+def shows(example: ClipExample, parts: tuple[str, ...]) -> Bool[Tensor, "T H W"]:
+    """Mark the pixels that show one of some `PARTS` (see `zero1toa.training.picture.Picture.label`)."""
+    return torch.isin(example.parts, torch.tensor([1 + PARTS.index(part) for part in parts], dtype=torch.uint8))
 
 
 def stack(batches: list[Batch]) -> Batch:

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zero1toa.training.batches import PAINTED, shows
+from zero1toa.priors.embedded.conditions import PAINTED
+from zero1toa.training.batches import shows
 from zero1toa.training.clips import ClipExample
 
 # MediaPipe's landmarks around lips and eyes.

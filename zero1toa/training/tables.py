@@ -48,7 +48,7 @@ def table(networks: Mapping[str, CopyUNet], folder: Path, samplings: Sequence[Sa
 
     The first line of numbers is what `projection` makes of the same conditions.
     """
-    yield "| network | steps | all, dB | hidden, dB | mouth, dB | eyes, dB | SSIM | seconds a clip |"
+    yield "| network | steps | face, dB | hidden of it, dB | mouth, dB | eyes, dB | SSIM | seconds a clip |"
     yield "|---" * 8 + "|"
     examples = [faces_of(load_example(file)) for file in example_files(folder)]
     projected = [torch.lerp(one.render, one.warp, one.confidence[..., None]) for one in examples]
@@ -67,7 +67,7 @@ def _line(name: str, how: str, examples: Sequence[ClipExample], painted: Sequenc
     pairs = list(zip(painted, examples, strict=True))
     scores = mean_scores([score(frames, example) for frames, example in pairs])
     likeness = float(np.mean([ssim(frames, example.frames) for frames, example in pairs]))
-    cells = [scores.get(region, math.nan) for region in ("all", "hidden", "mouth", "eyes")]
+    cells = [scores.get(region, math.nan) for region in ("face", "hidden_face", "mouth", "eyes")]
     written = [*(f"{value:.2f}" for value in cells), f"{likeness:.3f}", f"{np.mean(seconds):.2f}"]
     return f"| {name} | {how} | " + " | ".join(written) + " |"
 

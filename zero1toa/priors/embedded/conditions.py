@@ -11,6 +11,8 @@ from zero1toa.priors.embedded.windows import face_windows, move, see
 
 # Pixels a side of the faces that the network sees.
 SIZE = 96
+# What it may paint. The head model has teeth of its own, finer than these pixels; hair, clothes and outlines come out soft.
+PAINTED = ("skin", "lips", "eyelids", "eyes", "neck")
 
 
 def pictures_first(pictures: Float[Tensor, "T H W C"]) -> Float[Tensor, "T C H W"]:

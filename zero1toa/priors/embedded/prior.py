@@ -19,7 +19,7 @@ from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
 
 from zero1toa.priors.base import ClipRequest, DiffusionConfig
 from zero1toa.priors.conditioning import draw_landmarks
-from zero1toa.priors.embedded.conditions import SIZE, photo_input, pictures_first
+from zero1toa.priors.embedded.conditions import PAINTED, SIZE, photo_input, pictures_first
 from zero1toa.priors.embedded.model import Conditions, CopyUNet, Recipe, compose, known_share
 from zero1toa.priors.embedded.windows import Windows, cut, face_windows, lay, move, see
 from zero1toa.priors.noise import TRAIN_STEPS, Schedule, alphas_kept, begin, chosen_start, denoise, zero_snr_schedule
@@ -66,7 +66,7 @@ class EmbeddedPrior:
 
     @torch.no_grad()
     def regenerate(self, request: ClipRequest) -> Float[Tensor, "T H W 3"]:
-        """Give the clip as the network composes it from photo and render on face and neck, elsewhere as `projection` does."""
+        """Give the clip as the network composes it on the skin of face and neck, elsewhere as `projection` does."""
         schedule = zero_snr_schedule(self._steps).last(request.strength)
         return self._painted(request, schedule, self._start) if len(schedule) else request.frames
 
@@ -140,14 +140,14 @@ class EmbeddedPrior:
 def _skin(request: ClipRequest, trust: Float[Tensor, "T H W"]) -> Float[Tensor, "T H W"]:
     """Mark what the network may paint: face and neck where no hair hangs before them.
 
-    Everywhere else the loop would add up what it is unsure of: it draws outlines soft, a little more in every round, until
-    heads are wrapped in smoke and clothes in fog.
+    Everywhere else the loop would add up what it is unsure of: it draws outlines soft and teeth grey, a little more in every
+    round, until heads are wrapped in smoke and clothes in fog.
     """
     surface, cpu = request.reference.surface, torch.device("cpu")
     here = on_device(request, cpu)
     face = rasterize_mesh(here.vertices, surface.faces.to(cpu), here.cameras).face.long()
-    others = torch.tensor([PARTS.index(part) for part in ("scalp", "bust")])
-    skin = (face >= 0) & ~torch.isin(surface.parts.to(cpu)[face.clamp_min(0)], others)
+    painted = torch.tensor([PARTS.index(part) for part in PAINTED])
+    skin = (face >= 0) & torch.isin(surface.parts.to(cpu)[face.clamp_min(0)], painted)
     return skin.to(trust) * (trust / FILLED).clamp(0, 1)
 
 

