@@ -229,7 +229,7 @@ def test_a_start_that_is_none_is_refused(weights):
 
 def test_left_to_itself_it_inverts(weights, drafts):
     alone, inverting = (
-        EmbeddedPrior(config, CPU, weights=weights) for config in (DiffusionConfig(), DiffusionConfig(start="invert"))
+        EmbeddedPrior(config, CPU, weights=weights) for config in (DiffusionConfig(), DiffusionConfig(start="invert_fp"))
     )
     assert alone.name == inverting.name
     assert torch.equal(alone.regenerate(asked(drafts)), inverting.regenerate(asked(drafts)))

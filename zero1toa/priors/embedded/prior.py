@@ -54,8 +54,8 @@ class EmbeddedPrior:
     """Regenerate clips by the embedded network. Raises PriorError for settings that mean nothing or damaged weights."""
 
     def __init__(self, config: DiffusionConfig, device: torch.device, *, weights: Path = WEIGHTS) -> None:
-        # Inverted renders keep their skin; noise that is added to them becomes grain.
-        self._start = chosen_start(config.start, own="invert")
+        # Added noise becomes grain; begun by fixed points, nothing falls behind `projection` on real clips.
+        self._start = chosen_start(config.start, own="invert_fp")
         self._config, self._device, self._dtype = config, device, precision(config, device)
         self._net = cast("CopyUNet", load_pretrained(CopyUNet, weights, device, self._dtype))
         tune(self._net, config)
