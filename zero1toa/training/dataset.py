@@ -20,13 +20,14 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from zero1toa.head.anny import load_anny
-from zero1toa.priors.embedded.conditions import SIZE
 from zero1toa.training.clips import ClipConfig, ClipExample, make_example
 
 # Colours are scrambled anew each time an example is used, so that is not done to what is kept.
 KEPT = ClipConfig(scrambled=0.0)
 # Seeds from here on are for validation: nobody that a model learnt from is among them.
 VALIDATION = 1_000_000
+# Pixels a side of whole frames, in which faces are about as large as the network sees them.
+FRAME_SIZE = 128
 _PLAIN = ("seed", "kind", "scrambled")
 _OF_CLIP = ("photo", "matte", "photo_landmarks", "background")
 _FLOATS = ("photo_landmarks", "landmarks", "background", "expression")
@@ -108,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help=f"first seed; those for validation begin at {VALIDATION}")
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--size", type=int, default=SIZE, help="pixels of a frame a side")
+    parser.add_argument("--size", type=int, default=FRAME_SIZE, help="pixels of a frame a side")
     asked = parser.parse_args(arguments)
     asked.folder.mkdir(parents=True, exist_ok=True)
     # Threads of one worker would take turns with those of another.

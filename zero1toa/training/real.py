@@ -27,13 +27,12 @@ from zero1toa.portrait.matting import matte_person
 from zero1toa.portrait.prepare import PortraitConfig, prepare_portrait
 from zero1toa.portrait.track import track
 from zero1toa.priors.base import ClipRequest
-from zero1toa.priors.embedded.conditions import SIZE
 from zero1toa.priors.projection import project_photo
 from zero1toa.render import rasterize
 from zero1toa.render.mesh import rasterize_mesh
 from zero1toa.render.photo import PhotoSurface
 from zero1toa.training.clips import ClipExample
-from zero1toa.training.dataset import save_example, with_small_photo
+from zero1toa.training.dataset import FRAME_SIZE, save_example, with_small_photo
 from zero1toa.types import Camera, HeadState, MotionError, Portrait
 
 # What the photo's warp is less sure of than this, it does not know; a mirror image is at 0.6 at most.
@@ -122,7 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m zero1toa.training.real", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--size", type=int, default=SIZE, help="pixels of a frame a side")
+    parser.add_argument("--size", type=int, default=FRAME_SIZE, help="pixels of a frame a side")
     asked = parser.parse_args(arguments)
     asked.output.mkdir(parents=True, exist_ok=True)
     for number, clip in enumerate(asked.clips):
