@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zero1toa import __version__
-from zero1toa.progress import Interrupts, Story, duration, lack_of_files, reporting, system_reason
+from zero1toa.progress import Interrupts, Story, claim_stdout, duration, lack_of_files, reporting, system_reason
 from zero1toa.types import InputError
 
 if TYPE_CHECKING:
@@ -233,7 +233,9 @@ def run_create(options: argparse.Namespace) -> int:
     _require_consent(options)
     config, why = settle_prior(make_config(options))
     folder: Path = options.output
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK", "0") != "0":
+    if not _alone():
+        claim_stdout()
+    if not _alone() and os.environ.get("RANK", "0") != "0":
         # Begun by `accelerate launch`: all processes train one avatar, and the first one tells and saves.
         for _ in create_avatar(options.portrait, config, folder=folder / WORK, resume=options.resume):
             pass
@@ -282,8 +284,12 @@ def _require_consent(options: argparse.Namespace) -> None:
     """Ask a person at a terminal for what was not said; one of several processes, or a machine, cannot be asked."""
     from zero1toa.consent import require_consent
 
-    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
-    require_consent(options.i_have_consent, may_ask=alone and not options.json)
+    require_consent(options.i_have_consent, may_ask=_alone() and not options.json)
+
+
+def _alone() -> bool:
+    """Say whether this is the only process of the run."""
+    return int(os.environ.get("WORLD_SIZE", "1")) == 1
 
 
 def _check_work(work: Path, folder: Path, options: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
 import sys
 import time
@@ -55,6 +56,15 @@ def reporting(*, machine: bool) -> Iterator[Reporter]:
         yield reporter
     finally:
         reporter.close()
+
+
+def claim_stdout() -> None:
+    """Keep standard output for what we tell, and send what libraries print below Python to standard error.
+
+    gloo, in torch 2.8, says there that it is connected.
+    """
+    sys.stdout = os.fdopen(os.dup(1), "w", buffering=1, encoding=sys.stdout.encoding)
+    os.dup2(2, 1)
 
 
 class JsonLines:
