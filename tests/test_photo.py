@@ -183,6 +183,40 @@ def test_the_same_seed_gives_the_same_avatar(head, reference):
     assert made(1).shape != made(2).shape or not np.array_equal(made(1), made(2))
 
 
+# ------------------------------------------------------------------------------------------------------------ neck
+
+
+def test_a_collar_does_not_colour_the_nape(head, reference):
+    image = reference.image.clone()
+    image[PhotoSurface(reference).parts_seen() == PARTS.index("neck")] = torch.tensor(SHIRT)
+    neck = head.surface.faces[head.surface.parts == PARTS.index("neck")].unique()
+    nape = neck[head.template[neck, 1] > head.template[neck, 1].quantile(0.9)]
+    fill = PhotoSurface(replace(reference, image=image)).fill[nape].mean(0)
+    assert (fill - torch.tensor(SKIN)).norm() < 0.8 * (fill - torch.tensor(SHIRT)).norm()
+
+
+def test_a_neck_narrower_than_the_mesh_is_closed_from_the_side(head, reference):
+    neck = head.surface.faces[head.surface.parts == PARTS.index("neck")].unique()
+    middle, top, bottom = head.template[neck].mean(0), head.template[neck, 1].max(), head.template[neck, 1].min()
+    chin = project(head.landmarks(reference.vertices[None]), reference.camera)[0, 152, 1]
+    rows, columns = torch.meshgrid(torch.arange(SIZE) + 0.5, torch.arange(SIZE) + 0.5, indexing="ij")
+    below = rows > chin
+    bust = PhotoSurface(reference).parts_seen() == PARTS.index("bust")
+    beside = below & ~bust & ((columns - SIZE / 2).abs() > 11)
+    assert (beside & (reference.alpha > 0.5)).sum() > 100, "the mesh's neck is wider"
+    narrow = replace(reference, alpha=torch.where(beside, 0.0, reference.alpha))
+    avatar = seed_avatar(
+        PhotoSurface(narrow), head, head.neutral_identity(), head.rest_state(), SeedConfig(splats=20_000),
+        torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    levels = torch.linspace(0.7, 0.88, 7)[:, None]
+    places = torch.cat([middle[:1].expand(7, 1), top + (bottom - top) * levels, middle[2:].expand(7, 1)], 1)
+    side = camera_at(90.0)
+    x, y = project(places[None], side)[0, :, :2].long().unbind(-1)
+    with torch.no_grad():
+        assert rasterize(avatar.pose(head.rest_state()), side, background=torch.zeros(3)).alpha[0][y, x].min() > 0.9
+
+
 # ------------------------------------------------------------------------------------------------------------ hair
 
 HAIR = (0.15, 0.08, 0.05)

@@ -35,6 +35,9 @@ SPACING = {
     "mouth": 0.003, "neck": 0.0036, "bust": 0.008,
 }  # fmt: skip
 
+# How far heads and necks are drawn in at most to lie within the person's outline, and in how many rounds.
+NARROWEST_HEAD, NARROWEST_NECK, ROUNDS = 0.82, 0.5, 8
+
 
 def seed_avatar(
     photo: PhotoSurface,
@@ -100,7 +103,7 @@ def _surface_splats(photo: PhotoSurface, coarseness: float, generator: torch.Gen
     vertices, faces = photo.reference.vertices, photo.faces
     face, barycentric, spacing = _even_samples(photo, coarseness, generator)
     color, confidence = photo.colors(face, barycentric)
-    means, inside = _into_outline(photo, on_surface(vertices, faces, face, barycentric))
+    means, inside = _into_outline(photo, on_surface(vertices, faces, face, barycentric), photo.parts[face])
     face, barycentric, spacing = face[inside], barycentric[inside], spacing[inside]
     color, confidence, means = color[inside], confidence[inside], means[inside]
     # An eyelid folded open is smaller now than at rest; its splats must cover it when it closes, so they are sized by
@@ -136,19 +139,31 @@ def _even_samples(
     return face[owner], barycentric[owner], wanted[face][owner]
 
 
-def _into_outline(photo: PhotoSurface, points: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N 3"], Bool[Tensor, "N"]]:
-    """Draw points that the photo shows outside the person a little way in; say which are inside the outline then.
+def _into_outline(
+    photo: PhotoSurface, points: Float[Tensor, "N 3"], parts: Int[Tensor, "N"]
+) -> tuple[Float[Tensor, "N 3"], Bool[Tensor, "N"]]:
+    """Draw points that the photo shows outside the person a way in; say which are inside the outline then.
 
     A point counts whether or not something hides it in the photo: on the far side of the head it would show as a rim.
+    Heads are drawn a little towards their middle, and necks, which are as wide on nobody as on the mesh, towards their axis.
     """
     camera, alpha = photo.reference.camera, photo.reference.alpha
     height, width = alpha.shape
-    skull = torch.isin(photo.parts, torch.tensor([PARTS.index(part) for part in ("skin", "scalp")]))
-    middle = photo.reference.vertices[photo.faces[skull]].mean((0, 1))
-    for _ in range(8):
+    neck = (parts == PARTS.index("neck"))[:, None]
+    middle = _middle(photo, ("skin", "scalp"))
+    base, up = _middle(photo, ("neck",)), camera.viewmats[0, 1, :3]
+    aim = torch.where(neck, base + ((points - base) @ up)[:, None] * up, middle)
+    share = torch.where(neck, NARROWEST_NECK, NARROWEST_HEAD) ** (1 / ROUNDS)
+    for _ in range(ROUNDS):
         pixels = project(points[None], camera)[0]
         x, y = pixels[:, 0].long(), pixels[:, 1].long()
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         inside = inside & (alpha[y.clamp(0, height - 1), x.clamp(0, width - 1)] > 0.6)
-        points = torch.where(inside[:, None], points, torch.lerp(points, middle, 0.025))
+        points = torch.where(inside[:, None], points, torch.lerp(aim, points, share))
     return points, inside
+
+
+def _middle(photo: PhotoSurface, parts: tuple[str, ...]) -> Float[Tensor, "3"]:
+    """Give the middle of some parts of the mesh."""
+    named = torch.isin(photo.parts, torch.tensor([PARTS.index(part) for part in parts]))
+    return photo.reference.vertices[photo.faces[named]].mean((0, 1))

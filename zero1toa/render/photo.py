@@ -213,7 +213,9 @@ class PhotoSurface:
         default, inside = self._defaults(color, weight)
         # What hides under a raised lid is skin like that around the eye: lashes and their shadow must not spread over it.
         weight = torch.where(inside | self._of_part("eyelids"), 0.0, weight)
-        return _diffuse(color, weight, default, inside, self.faces, self.vertex_part), gain
+        # A neck is skin: what is seen of it may be no more than a collar.
+        group = torch.where(self.vertex_part == PARTS.index("neck"), PARTS.index("skin"), self.vertex_part)
+        return _diffuse(color, weight, default, inside, self.faces, group), gain
 
     def _shading(self, seen: Float[Tensor, "V 3"], how: Float[Tensor, "V"]) -> Float[Tensor, "V 3"]:
         """Tell the light on every vertex from the skin that the photo sees `how` well."""
@@ -320,11 +322,11 @@ def _median(colors: Float[Tensor, "P 3"], otherwise: tuple[float, ...] | list[fl
 
 
 def _diffuse(
-    color: Tensor, weight: Tensor, default: Tensor, inside: Tensor, faces: Tensor, vertex_part: Tensor
+    color: Tensor, weight: Tensor, default: Tensor, inside: Tensor, faces: Tensor, group: Tensor
 ) -> Float[Tensor, "V 3"]:
     """Fill colours in along mesh edges: known ones stay, others become the mean of their neighbours.
 
-    Minimises the squared differences along edges (a hundred times weaker across parts), plus the known colours'
+    Minimises the squared differences along edges (a hundred times weaker between groups), plus the known colours'
     weights, plus a breath of the default that decides where nothing is known, and alone inside the mouth.
     """
     from scipy.sparse import coo_matrix, diags
@@ -332,7 +334,7 @@ def _diffuse(
 
     count = len(color)
     ends = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).numpy()
-    label = vertex_part.numpy()
+    label = group.numpy()
     strength = np.where(label[ends[:, 0]] == label[ends[:, 1]], 1.0, 0.01)
     graph = coo_matrix((strength, (ends[:, 0], ends[:, 1])), shape=(count, count)).tocsr()
     graph = graph + graph.T
