@@ -1,6 +1,6 @@
 """Draw a contact sheet of saved avatars or photos: portrait, front, both sides, smile, open jaw, blink, brows.
 
-    python scripts/contact_sheet.py AVATAR_OR_PHOTO... -o sheet.png [--preset preview] [--keep FOLDER]
+    python scripts/contact_sheet.py AVATAR_OR_PHOTO... -o sheet.png [--preset preview] [--prior auto] [--keep FOLDER]
 
 Photos become avatars first, which takes a preset's time each; `--keep` saves these avatars.
 """
@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("inputs", nargs="+", type=Path, metavar="AVATAR_OR_PHOTO")
     parser.add_argument("-o", "--output", type=Path, default=Path("contact_sheet.png"))
     parser.add_argument("--preset", default="preview", help="how photos become avatars")
+    parser.add_argument("--prior", default="auto", help="the prior with which they do")
     parser.add_argument("--size", type=int, default=256, help="pixels of each picture")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="save the avatars of photos here")
     parser.add_argument("--i-have-consent", action="store_true", help="confirm that the people shown agreed; remembered")
@@ -40,7 +41,7 @@ def main() -> int:
             folder = path
             if not path.is_dir():
                 folder = (options.keep or Path(temporary)) / path.stem
-                words = ["create", str(path), "-o", str(folder), "--preset", options.preset, *agreed]
+                words = ["create", str(path), "-o", str(folder), "--preset", options.preset, "--prior", options.prior, *agreed]
                 if not folder.is_dir() and zero1toa(words):
                     continue
             try:

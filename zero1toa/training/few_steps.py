@@ -3,6 +3,9 @@
 Both ask of the student that it lands in the same place from two neighbouring noise levels, the second reached by one step of
 the teacher. What differs is the place: consistency models (Luo et al. 2023) always jump to the clean picture, TDD to the levels
 that samplings of 4 to 8 steps really visit. The teacher is a network trained by `zero1toa.training.train`.
+
+Landing where oneself would have landed holds nobody to the truth, and students drift off together with their targets. So both also
+learn what the teacher learnt, the clean picture, as in consistency trajectory models (Kim et al. 2024).
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from torch import Tensor
 
 from zero1toa.priors.embedded.model import CopyUNet
 from zero1toa.training.batches import Batch
-from zero1toa.training.train import add_options, angles, config_of, load_network, predict, train
+from zero1toa.training.train import add_options, angles, config_of, denoising_loss, load_network, predict, train
 
 # Levels that the teacher steps between, of 1000.
 GRID = 250
@@ -29,6 +32,8 @@ SAMPLINGS, WINDOW, BELOW = range(4, 9), 260, 0.3
 # Share of clips that are told nothing, so that guidance can be set afterwards.
 UNTOLD = 0.1
 HUBER = 1e-3
+# How much landing apart counts beside missing the truth.
+LANDING = 100.0
 
 
 def targets() -> Int[Tensor, "M"]:
@@ -61,7 +66,12 @@ Aim = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def distillation_loss(student: CopyUNet, batch: Batch, chance: torch.Generator, *, teacher: CopyUNet, aim: Aim) -> Tensor:
-    """Give the loss of a batch: how far apart the student lands from two neighbouring levels (TDD, algorithm 1)."""
+    """Give the loss of a batch: how far apart the student lands from two neighbouring levels, and how far from the truth."""
+    return LANDING * landing_loss(student, batch, chance, teacher=teacher, aim=aim) + denoising_loss(student, batch, chance)
+
+
+def landing_loss(student: CopyUNet, batch: Batch, chance: torch.Generator, *, teacher: CopyUNet, aim: Aim) -> Tensor:
+    """Say how far apart the student lands from two neighbouring levels (TDD, algorithm 1)."""
     clean, told = batch.clean, batch.conditions
     untold = torch.rand(len(clean), generator=chance) < UNTOLD
     told = replace(told, told=told.told * (~untold)[:, None])
