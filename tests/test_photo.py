@@ -255,26 +255,41 @@ def test_a_bald_head_gets_no_hair(head, reference):
     assert (color.mean(0) - torch.tensor(SKIN)).abs().max() < 0.15
 
 
-def test_long_hair_goes_round_behind_the_neck_and_stays_inside_the_outline(head, reference, long_haired):
+def seeded(head, reference: Reference, yaw: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw the first avatar of a person; gives colour and alpha."""
     state = head.rest_state()
+    avatar = seed_avatar(
+        PhotoSurface(reference), head, head.neutral_identity(), state, SeedConfig(splats=20_000),
+        torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    with torch.no_grad():
+        drawn = rasterize(avatar.pose(state), camera_at(yaw), background=torch.full((3,), 0.5))
+    return drawn.color[0], drawn.alpha[0]
 
-    def seen(reference: Reference, yaw: float) -> tuple[torch.Tensor, torch.Tensor]:
-        avatar = seed_avatar(
-            PhotoSurface(reference), head, head.neutral_identity(), state, SeedConfig(splats=20_000),
-            torch.Generator().manual_seed(0),
-        )  # fmt: skip
-        with torch.no_grad():
-            drawn = rasterize(avatar.pose(state), camera_at(yaw), background=torch.full((3,), 0.5))
-        return drawn.color[0], drawn.alpha[0]
 
+def nape_unlike_hair(head, reference: Reference) -> float:
+    """Say how far the nape's colours are from those of hair."""
     column, row = project(head.landmarks(head.template[None]), camera_at(180.0))[0, 152, :2].long().tolist()
+    nape = seeded(head, reference, 180.0)[0][row - 8 : row, column - 6 : column + 6]
+    return float((nape - torch.tensor(HAIR)).abs().mean())
 
-    def unlike_hair(reference: Reference) -> float:
-        nape = seen(reference, 180.0)[0][row - 8 : row, column - 6 : column + 6]
-        return float((nape - torch.tensor(HAIR)).abs().mean())
 
-    assert unlike_hair(long_haired) < 0.5 * unlike_hair(reference)
+def test_long_hair_goes_round_behind_the_neck_and_stays_inside_the_outline(head, reference, long_haired):
+    assert nape_unlike_hair(head, long_haired) < 0.5 * nape_unlike_hair(head, reference)
     from scipy.ndimage import distance_transform_edt
 
     outside = torch.from_numpy(distance_transform_edt(long_haired.alpha.numpy() < 0.5) > 4)
-    assert seen(long_haired, 0.0)[1][outside].max() < 0.25
+    assert seeded(head, long_haired, 0.0)[1][outside].max() < 0.25
+
+
+def test_a_beard_that_stands_off_the_jaw_does_not_go_round_behind_the_neck(head, reference, long_haired):
+    pixels = project(head.landmarks(reference.vertices[None]), reference.camera)[0, :, :2]
+    rows = torch.arange(SIZE)[:, None]
+    at_the_jaw = (rows > pixels[152, 1] - 12) & (rows < pixels[152, 1]) | (rows < pixels[105, 1])
+    bearded = replace(
+        reference,
+        image=torch.where(at_the_jaw[..., None], long_haired.image, reference.image),
+        alpha=torch.where(at_the_jaw, long_haired.alpha, reference.alpha),
+    )
+    assert (bearded.alpha - reference.alpha).sum() > 50
+    assert nape_unlike_hair(head, bearded) > 0.8 * nape_unlike_hair(head, reference)

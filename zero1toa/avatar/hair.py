@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy.ndimage import distance_transform_edt, gaussian_filter, gaussian_filter1d, maximum_filter1d
+from scipy.ndimage import binary_opening, distance_transform_edt, gaussian_filter, gaussian_filter1d, maximum_filter1d
 from scipy.spatial import KDTree
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -40,6 +40,8 @@ SPACING = 0.004
 # A strip of hair thinner than this share of the face's height needs no hull, one wider than this many is no hair;
 # through a gap this wide hair is still that of the same row.
 THINNEST, WIDEST, WIDEST_GAP = 0.04, 1.6, 0.25
+# What stands off the mesh over fewer rows than this share of the face's height, such as a beard at the jaw, stays beside it.
+SHORTEST = 0.25
 # How deep hair that hangs behind is at the bottom of the picture, as a share of the back of the head.
 FALL = 0.7
 # Width of the rim beside the face in which skin is taken for the mesh's, as a share of the face's height.
@@ -278,7 +280,8 @@ def _find_hull(photo: PhotoSurface) -> _Hull:
     inner, first, outer = (gaussian_filter1d(edge, 5, axis=0) for edge in (inner, first, outer))
     wraps = gaussian_filter1d(wraps.astype(float), 4, axis=0) > 0.5
     thick = gaussian_filter1d(np.abs(outer - first), 4, axis=0) > THINNEST * (chin - top)
-    return _Hull(axis, inner, first, outer, wraps & thick, middle, _back(photo, middle, height))
+    wraps = binary_opening(wraps & thick, np.ones((max(1, round(SHORTEST * (chin - top))), 1)))
+    return _Hull(axis, inner, first, outer, wraps, middle, _back(photo, middle, height))
 
 
 def _without_gaps(person: Bool[np.ndarray, "H W"], widest: int) -> Bool[np.ndarray, "H W"]:

@@ -4,8 +4,8 @@ Both ask of the student that it lands in the same place from two neighbouring no
 the teacher. What differs is the place: consistency models (Luo et al. 2023) always jump to the clean picture, TDD to the levels
 that samplings of 4 to 8 steps really visit. The teacher is a network trained by `zero1toa.training.train`.
 
-Landing where oneself would have landed holds nobody to the truth, and students drift off together with their targets. So both also
-learn what the teacher learnt, the clean picture, as in consistency trajectory models (Kim et al. 2024).
+Landing where oneself would have landed holds nobody to the truth, and students drift off together with their targets. So both
+also learn what the teacher learnt, the clean picture, as in consistency trajectory models (Kim et al. 2024).
 """
 
 from __future__ import annotations
