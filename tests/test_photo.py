@@ -282,14 +282,32 @@ def test_long_hair_goes_round_behind_the_neck_and_stays_inside_the_outline(head,
     assert seeded(head, long_haired, 0.0)[1][outside].max() < 0.25
 
 
+def test_hair_beside_the_cheeks_hangs_from_the_ears(head, reference, long_haired):
+    avatar = seed_avatar(
+        PhotoSurface(long_haired), head, head.neutral_identity(), head.rest_state(), SeedConfig(splats=20_000),
+        torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    with torch.no_grad():
+        means = avatar.pose(head.rest_state()).means[0]
+    x, y, _ = project(means[None], reference.camera)[0].unbind(-1)
+    pixels = project(head.landmarks(reference.vertices[None]), reference.camera)[0, :, :2]
+    eyes = head.template[head.surface.faces[head.surface.parts == PARTS.index("eyes")]].mean((0, 1))
+    beside = ((x < pixels[234, 0] - 3) | (x > pixels[454, 0] + 3)) & (y > pixels[33, 1] + 2) & (y < pixels[17, 1])
+    assert beside.sum() > 100
+    # Ears are nine centimetres behind the eyes; faces look along z.
+    assert means[beside, 2].max() < eyes[2] - 0.055
+
+
 def test_a_beard_that_stands_off_the_jaw_does_not_go_round_behind_the_neck(head, reference, long_haired):
     pixels = project(head.landmarks(reference.vertices[None]), reference.camera)[0, :, :2]
+    brow, chin = pixels[105, 1], int(pixels[152, 1])
     rows = torch.arange(SIZE)[:, None]
-    at_the_jaw = (rows > pixels[152, 1] - 12) & (rows < pixels[152, 1]) | (rows < pixels[105, 1])
+    at_the_jaw = (rows > chin - 8) & (rows < chin)
     bearded = replace(
         reference,
-        image=torch.where(at_the_jaw[..., None], long_haired.image, reference.image),
+        image=torch.where((at_the_jaw | (rows < brow))[..., None], long_haired.image, reference.image),
         alpha=torch.where(at_the_jaw, long_haired.alpha, reference.alpha),
     )
     assert (bearded.alpha - reference.alpha).sum() > 50
-    assert nape_unlike_hair(head, bearded) > 0.8 * nape_unlike_hair(head, reference)
+    nape = seeded(head, bearded, 180.0)[0][chin - 14 : chin + 4, 60:100]
+    assert ((nape - torch.tensor(HAIR)).abs().amax(-1) < 0.15).sum() == 0

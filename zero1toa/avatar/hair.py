@@ -41,7 +41,9 @@ SPACING = 0.004
 # through a gap this wide hair is still that of the same row.
 THINNEST, WIDEST, WIDEST_GAP = 0.04, 1.6, 0.25
 # What stands off the mesh over fewer rows than this share of the face's height, such as a beard at the jaw, stays beside it.
-SHORTEST = 0.25
+SHORTEST = 0.1
+# How far before the ears hair beside the cheeks may hang, in metres.
+BEFORE_EARS = 0.02
 # How deep hair that hangs behind is at the bottom of the picture, as a share of the back of the head.
 FALL = 0.7
 # Width of the rim beside the face in which skin is taken for the mesh's, as a share of the face's height.
@@ -258,9 +260,7 @@ def _find_hull(photo: PhotoSurface) -> _Hull:
     unlike_skin = np.ones(person.shape) if photo.unlike_skin is None else photo.unlike_skin.numpy()
     height, width = person.shape
     top, chin = photo.face_rows()
-    eyes = photo.reference.vertices[photo.faces[photo.parts == PARTS.index("eyes")]].mean((0, 1))
-    skull = eyes + SKULL_BEHIND_EYES * photo.reference.camera.viewmats[0, 2, :3]
-    axis, _, middle = project(skull[None, None], photo.reference.camera)[0, 0].tolist()
+    axis, middle = _skull(photo)
     column = min(max(int(axis), 0), width - 1)
     closed = _without_gaps(person, round(WIDEST_GAP * (chin - top)))
     inner, first, outer = (np.full((height, 2), axis) for _ in range(3))
@@ -282,6 +282,14 @@ def _find_hull(photo: PhotoSurface) -> _Hull:
     thick = gaussian_filter1d(np.abs(outer - first), 4, axis=0) > THINNEST * (chin - top)
     wraps = binary_opening(wraps & thick, np.ones((max(1, round(SHORTEST * (chin - top))), 1)))
     return _Hull(axis, inner, first, outer, wraps, middle, _back(photo, middle, height))
+
+
+def _skull(photo: PhotoSurface) -> tuple[float, float]:
+    """Give the column and the depth of the skull's middle, where the ears are."""
+    eyes = photo.reference.vertices[photo.faces[photo.parts == PARTS.index("eyes")]].mean((0, 1))
+    skull = eyes + SKULL_BEHIND_EYES * photo.reference.camera.viewmats[0, 2, :3]
+    column, _, depth = project(skull[None, None], photo.reference.camera)[0, 0].tolist()
+    return column, depth
 
 
 def _without_gaps(person: Bool[np.ndarray, "H W"], widest: int) -> Bool[np.ndarray, "H W"]:
@@ -309,7 +317,8 @@ def _back(photo: PhotoSurface, middle: float, height: int) -> Float[np.ndarray, 
 def _outline_depth(photo: PhotoSurface) -> Float[Tensor, "H W"]:
     """Continue the depth of the mesh beyond its outline: the head's above the mouth, below it the farther of head and body.
 
-    A collar that rises beside the jaw belongs around the neck, not on the chin.
+    A collar that rises beside the jaw belongs around the neck, not on the chin; and what hangs beside the cheeks belongs to the
+    ears, not on the cheeks' outline, which lies some centimetres before them.
     """
     part = photo.parts_seen()
     body = torch.isin(part, torch.tensor([PARTS.index("neck"), PARTS.index("bust")]))
@@ -323,4 +332,7 @@ def _outline_depth(photo: PhotoSurface) -> Float[Tensor, "H W"]:
         fields.append(torch.from_numpy(gaussian_filter(photo.fragments.depth[0].numpy()[row, column], 6)))
     top, chin = photo.face_rows()
     below = ((rows - chin) / (0.25 * (chin - top)) + 1.0).clamp(0, 1)
-    return torch.lerp(fields[0], torch.maximum(fields[0], fields[1]), below.expand_as(fields[0]))
+    # From the brows down to the eyes ever more.
+    beside = ((rows - top) / (chin - top) * 6 - 2).clamp(0, 1).expand_as(below)
+    cheeks = torch.lerp(fields[0], fields[0].clamp_min(_skull(photo)[1] - BEFORE_EARS), beside.expand_as(fields[0]))
+    return torch.lerp(cheeks, torch.maximum(fields[0], fields[1]), below.expand_as(fields[0]))
