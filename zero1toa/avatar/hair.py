@@ -333,6 +333,6 @@ def _outline_depth(photo: PhotoSurface) -> Float[Tensor, "H W"]:
     top, chin = photo.face_rows()
     below = ((rows - chin) / (0.25 * (chin - top)) + 1.0).clamp(0, 1)
     # From the brows down to the eyes ever more.
-    beside = ((rows - top) / (chin - top) * 6 - 2).clamp(0, 1).expand_as(below)
+    beside = ((rows - top) / (chin - top) * 6 - 2).clamp(0, 1)
     cheeks = torch.lerp(fields[0], fields[0].clamp_min(_skull(photo)[1] - BEFORE_EARS), beside.expand_as(fields[0]))
     return torch.lerp(cheeks, torch.maximum(fields[0], fields[1]), below.expand_as(fields[0]))
