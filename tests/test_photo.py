@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from zero1toa.avatar.rigged import Avatar
 from zero1toa.avatar.seed import SeedConfig, seed_avatar
 from zero1toa.geometry.camera import orbit_camera, project
 from zero1toa.head import load_head
@@ -155,12 +156,17 @@ def test_projection_keeps_the_render_at_strength_zero_and_where_no_mesh_is(refer
     assert torch.equal(clip[bare], frames[bare])
 
 
-def test_the_first_avatar_shows_the_photo_and_stays_inside_its_outline(head, reference):
-    state = head.rest_state()
-    avatar = seed_avatar(
-        PhotoSurface(reference), head, head.neutral_identity(), state, SeedConfig(splats=20_000),
+def seeded(head, reference: Reference) -> Avatar:
+    """Make the first avatar of a person."""
+    return seed_avatar(
+        PhotoSurface(reference), head, head.neutral_identity(), head.rest_state(), SeedConfig(splats=20_000),
         torch.Generator().manual_seed(0),
     )  # fmt: skip
+
+
+def test_the_first_avatar_shows_the_photo_and_stays_inside_its_outline(head, reference):
+    state = head.rest_state()
+    avatar = seeded(head, reference)
     drawn = rasterize(avatar.pose(state), reference.camera, background=torch.full((3,), 0.5))
     shown = reference.image * reference.alpha[..., None] + 0.5 * (1 - reference.alpha[..., None])
     error = (drawn.color[0].detach() - shown).square().mean()
@@ -205,10 +211,7 @@ def test_a_neck_narrower_than_the_mesh_is_closed_from_the_side(head, reference):
     beside = below & ~bust & ((columns - SIZE / 2).abs() > 11)
     assert (beside & (reference.alpha > 0.5)).sum() > 100, "the mesh's neck is wider"
     narrow = replace(reference, alpha=torch.where(beside, 0.0, reference.alpha))
-    avatar = seed_avatar(
-        PhotoSurface(narrow), head, head.neutral_identity(), head.rest_state(), SeedConfig(splats=20_000),
-        torch.Generator().manual_seed(0),
-    )  # fmt: skip
+    avatar = seeded(head, narrow)
     levels = torch.linspace(0.7, 0.88, 7)[:, None]
     places = torch.cat([middle[:1].expand(7, 1), top + (bottom - top) * levels, middle[2:].expand(7, 1)], 1)
     side = camera_at(90.0)
@@ -255,22 +258,18 @@ def test_a_bald_head_gets_no_hair(head, reference):
     assert (color.mean(0) - torch.tensor(SKIN)).abs().max() < 0.15
 
 
-def seeded(head, reference: Reference, yaw: float) -> tuple[torch.Tensor, torch.Tensor]:
+def drawn(head, reference: Reference, yaw: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw the first avatar of a person; gives colour and alpha."""
-    state = head.rest_state()
-    avatar = seed_avatar(
-        PhotoSurface(reference), head, head.neutral_identity(), state, SeedConfig(splats=20_000),
-        torch.Generator().manual_seed(0),
-    )  # fmt: skip
+    avatar = seeded(head, reference)
     with torch.no_grad():
-        drawn = rasterize(avatar.pose(state), camera_at(yaw), background=torch.full((3,), 0.5))
-    return drawn.color[0], drawn.alpha[0]
+        picture = rasterize(avatar.pose(head.rest_state()), camera_at(yaw), background=torch.full((3,), 0.5))
+    return picture.color[0], picture.alpha[0]
 
 
 def nape_unlike_hair(head, reference: Reference) -> float:
     """Say how far the nape's colours are from those of hair."""
     column, row = project(head.landmarks(head.template[None]), camera_at(180.0))[0, 152, :2].long().tolist()
-    nape = seeded(head, reference, 180.0)[0][row - 8 : row, column - 6 : column + 6]
+    nape = drawn(head, reference, 180.0)[0][row - 8 : row, column - 6 : column + 6]
     return float((nape - torch.tensor(HAIR)).abs().mean())
 
 
@@ -279,14 +278,11 @@ def test_long_hair_goes_round_behind_the_neck_and_stays_inside_the_outline(head,
     from scipy.ndimage import distance_transform_edt
 
     outside = torch.from_numpy(distance_transform_edt(long_haired.alpha.numpy() < 0.5) > 4)
-    assert seeded(head, long_haired, 0.0)[1][outside].max() < 0.25
+    assert drawn(head, long_haired, 0.0)[1][outside].max() < 0.25
 
 
 def test_hair_beside_the_cheeks_hangs_from_the_ears(head, reference, long_haired):
-    avatar = seed_avatar(
-        PhotoSurface(long_haired), head, head.neutral_identity(), head.rest_state(), SeedConfig(splats=20_000),
-        torch.Generator().manual_seed(0),
-    )  # fmt: skip
+    avatar = seeded(head, long_haired)
     with torch.no_grad():
         means = avatar.pose(head.rest_state()).means[0]
     x, y, _ = project(means[None], reference.camera)[0].unbind(-1)
@@ -309,5 +305,5 @@ def test_a_beard_that_stands_off_the_jaw_does_not_go_round_behind_the_neck(head,
         alpha=torch.where(at_the_jaw, long_haired.alpha, reference.alpha),
     )
     assert (bearded.alpha - reference.alpha).sum() > 50
-    nape = seeded(head, bearded, 180.0)[0][chin - 14 : chin + 4, 60:100]
+    nape = drawn(head, bearded, 180.0)[0][chin - 14 : chin + 4, 60:100]
     assert ((nape - torch.tensor(HAIR)).abs().amax(-1) < 0.15).sum() == 0

@@ -234,12 +234,12 @@ def run_create(options: argparse.Namespace) -> int:
     config, why = settle_prior(make_config(options))
     folder: Path = options.output
     if not _alone():
-        claim_stdout()
-    if not _alone() and os.environ.get("RANK", "0") != "0":
         # Begun by `accelerate launch`: all processes train one avatar, and the first one tells and saves.
-        for _ in create_avatar(options.portrait, config, folder=folder / WORK, resume=options.resume):
-            pass
-        return 0
+        claim_stdout()
+        if os.environ.get("RANK", "0") != "0":
+            for _ in create_avatar(options.portrait, config, folder=folder / WORK, resume=options.resume):
+                pass
+            return 0
     check_output(folder, force=options.force, resume=options.resume)
     work = folder / WORK
     with _output_folder(folder, work), reporting(machine=options.json) as reporter, Interrupts() as stop:

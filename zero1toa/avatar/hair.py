@@ -286,8 +286,7 @@ def _find_hull(photo: PhotoSurface) -> _Hull:
 
 def _skull(photo: PhotoSurface) -> tuple[float, float]:
     """Give the column and the depth of the skull's middle, where the ears are."""
-    eyes = photo.reference.vertices[photo.faces[photo.parts == PARTS.index("eyes")]].mean((0, 1))
-    skull = eyes + SKULL_BEHIND_EYES * photo.reference.camera.viewmats[0, 2, :3]
+    skull = photo.middle("eyes") + SKULL_BEHIND_EYES * photo.reference.camera.viewmats[0, 2, :3]
     column, _, depth = project(skull[None, None], photo.reference.camera)[0, 0].tolist()
     return column, depth
 

@@ -150,9 +150,8 @@ def _into_outline(
     camera, alpha = photo.reference.camera, photo.reference.alpha
     height, width = alpha.shape
     neck = (parts == PARTS.index("neck"))[:, None]
-    middle = _middle(photo, ("skin", "scalp"))
-    base, up = _middle(photo, ("neck",)), camera.viewmats[0, 1, :3]
-    aim = torch.where(neck, base + ((points - base) @ up)[:, None] * up, middle)
+    base, vertical = photo.middle("neck"), camera.viewmats[0, 1, :3]
+    aim = torch.where(neck, base + ((points - base) @ vertical)[:, None] * vertical, photo.middle("skin", "scalp"))
     share = torch.where(neck, NARROWEST_NECK, NARROWEST_HEAD) ** (1 / ROUNDS)
     for _ in range(ROUNDS):
         pixels = project(points[None], camera)[0]
@@ -161,9 +160,3 @@ def _into_outline(
         inside = inside & (alpha[y.clamp(0, height - 1), x.clamp(0, width - 1)] > 0.6)
         points = torch.where(inside[:, None], points, torch.lerp(aim, points, share))
     return points, inside
-
-
-def _middle(photo: PhotoSurface, parts: tuple[str, ...]) -> Float[Tensor, "3"]:
-    """Give the middle of some parts of the mesh."""
-    named = torch.isin(photo.parts, torch.tensor([PARTS.index(part) for part in parts]))
-    return photo.reference.vertices[photo.faces[named]].mean((0, 1))

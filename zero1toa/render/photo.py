@@ -183,6 +183,11 @@ class PhotoSurface:
         sides = _ramp(behind, *BEHIND_TEMPLES) * (1 - _ramp(below, *BELOW_EARS)) * self._of_part("skin")
         return torch.maximum(sides, self._of_part("scalp").float())
 
+    def middle(self, *parts: str) -> Float[Tensor, "3"]:
+        """Give the middle of some parts of the mesh, in metres."""
+        named = torch.isin(self.parts, torch.tensor([PARTS.index(part) for part in parts]))
+        return self.reference.vertices[self.faces[named]].mean((0, 1))
+
     def face_rows(self) -> tuple[float, float]:
         """Give the pixel rows of the forehead's top and the chin's bottom, by the proportions of faces."""
         rest = self.reference.rest_vertices
