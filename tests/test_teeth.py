@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tests.test_photo import camera_at, paint
 from zero1toa.head.anny import load_anny
 from zero1toa.head.reference import make_reference
+from zero1toa.render.mesh import rasterize_mesh
 from zero1toa.render.photo import PhotoSurface
 from zero1toa.render.teeth import UNLIKE, UPPER, Teeth
 from zero1toa.types import PARTS
@@ -57,12 +60,12 @@ def test_both_sides_are_alike_but_not_the_same(rows):
 
 def test_gums_lie_over_the_roots_of_the_upper_row(rows):
     rest, faces, teeth = rows
-    crown, root = (teeth.light(*along_the_arch(rest, faces, height=height)[1:])[200] for height in (0.15, 0.46))
-    assert crown.max() - crown.min() < 1e-6
-    assert root[0] > 1.2 * root[1]
-    lower = faces.unique()[rest[faces.unique(), 1].argmin()]
-    points = rest[lower][None]
-    assert teeth.light(points, lower[None]).std() < 1e-6
+    red = lambda light: light[..., 0] / light[..., 1]
+    crown, root = (teeth.light(*along_the_arch(rest, faces, height=height)[1:]) for height in (0.15, 0.46))
+    assert (red(root) / red(crown)).median() > 1.3
+    _, points, upper = along_the_arch(rest, faces, height=0.46)
+    lower = faces.unique()[rest[faces.unique(), 1].argmin()].expand_as(upper)
+    assert (red(teeth.light(points, lower)) / red(crown)).median() < 1.1
 
 
 def test_teeth_far_back_are_dark(rows):
@@ -71,6 +74,14 @@ def test_teeth_far_back_are_dark(rows):
     front, back = (own[:, 2] > own[:, 2].amax() - 0.01), own[:, 2] < own[:, 2].amin() + 0.01
     light = teeth.light(own, faces.unique()).mean(-1)
     assert light[back].mean() < 0.4 * light[front].mean()
+
+
+def test_teeth_beside_the_cheeks_are_darker_and_redder(rows):
+    rest, faces, teeth = rows
+    light = teeth.light(*along_the_arch(rest, faces)[1:])
+    front, side = light[:100].mean(0), light[-100:].mean(0)
+    assert side.mean() < 0.7 * front.mean()
+    assert side[0] / side[2] > 1.2 * front[0] / front[2]
 
 
 def test_rows_are_told_apart(rows):
@@ -110,3 +121,25 @@ def test_a_photo_with_a_closed_mouth_has_teeth_behind_it():
     assert gums.any()
     red = color[:, 0] / color[:, 1].clamp_min(1e-3)
     assert red[gums].median() > 1.2 * red[~gums].median()
+
+
+@pytest.mark.parametrize(("shown", "trusted"), [((0.60, 0.32, 0.30), False), ((0.10, 0.05, 0.04), False), ((0.74, 0.68, 0.60), True)])
+def test_only_what_looks_like_teeth_is_taken_for_teeth(shown, trusted):
+    """A fit often parts lips farther than they are; what it then takes for teeth is lips, or the dark between them."""
+    head = load_anny()
+    identity, camera = head.neutral_identity(), camera_at(0.0)
+    state = replace(head.rest_state(), expression=head.rest_state().expression.clone())
+    for name in ("jawOpen", "mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mouthLowerDownRight"):
+        state.expression[0, head.expression_names.index(name)] = 0.6
+    vertices = head.vertices(identity, state)[0]
+    image, alpha = paint(head, vertices, camera)
+    face = rasterize_mesh(vertices[None], head.surface.faces, camera).face[0].long()
+    teeth = (face >= 0) & (head.surface.parts[face.clamp_min(0)] == PARTS.index("teeth"))
+    assert teeth.sum() > 20
+    image[teeth] = torch.tensor(shown)
+    photo = PhotoSurface(make_reference(image, alpha, camera, head, identity, state))
+    drawn = rasterize_mesh(vertices[None], head.surface.faces, camera)
+    color, trust = photo.colors(face[teeth], drawn.barycentric[0][teeth])
+    as_shown = (color - torch.tensor(shown)).abs().amax(-1) < 0.02
+    assert (as_shown & (trust > 0.5)).any() == trusted
+    assert trusted or not as_shown.any()

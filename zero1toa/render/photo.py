@@ -20,7 +20,7 @@ from zero1toa.render.base import PARALLEL
 from zero1toa.render.hair import NO_HAIR, SKULL_BEHIND_EYES, HairBand, find_hair_band
 from zero1toa.render.mesh import rasterize_mesh
 from zero1toa.render.shading import estimate_shading, relighting
-from zero1toa.render.teeth import Teeth
+from zero1toa.render.teeth import Teeth, in_mouth
 from zero1toa.types import PARTS, Reference
 
 # How far the surface may lie behind what the photo sees there and still count as seen, in metres: half a millimetre
@@ -34,9 +34,12 @@ MIRRORED, COMBED = 0.6, 0.35
 DRAWN_OUT = (1.5, 3.0)
 # How far behind the eyes hair may begin, and how far below them it ends on the skin of the model, in metres.
 BEHIND_TEMPLES, BELOW_EARS = (0.02, 0.04), (0.05, 0.08)
-# Colours of what a closed mouth hides, in the shade of lips and in the light of a face as bright as `SKIN_LUMA`. Teeth in
-# daylight are about L* 73, a* 2, b* 17 (Joiner 2004), which is (0.76, 0.69, 0.58); lips and gums around make them redder.
-HIDDEN = {"teeth": (0.78, 0.69, 0.59), "tongue": (0.60, 0.33, 0.32), "mouth": (0.20, 0.08, 0.08), "eyes": (0.82, 0.80, 0.79)}
+# Teeth have so much green by their red, and are so bright, as shares of the skin's; from the first number on it may be teeth, from
+# the second it is.
+WHITE, BRIGHT = (0.88, 1.0), (0.5, 0.8)
+# Colours of what a closed mouth hides, in the light of a face as bright as `SKIN_LUMA`. Teeth in daylight are about L* 73,
+# a* 2, b* 17 (Joiner 2004), which is (0.76, 0.69, 0.58); they are wet, so they shine, and lips and gums make them redder.
+HIDDEN = {"teeth": (0.89, 0.79, 0.69), "tongue": (0.68, 0.45, 0.44), "mouth": (0.38, 0.16, 0.14), "eyes": (0.82, 0.80, 0.79)}
 USUAL_SKIN, SKIN_LUMA = (0.74, 0.60, 0.52), 0.62
 
 
@@ -54,7 +57,7 @@ class PhotoSurface:
         toward = normalize(center(reference.camera) - reference.vertices, dim=-1)
         cosine = (self.normals * toward).sum(-1, keepdim=True)
         self.vertex_views = torch.cat([project(reference.vertices[None], reference.camera)[0], cosine], -1)
-        self.matte = _eroded(reference.alpha)
+        self.matte = _eroded(reference.alpha) * self._truly_teeth()
         folds = torch.tensor([PARTS.index(part) for part in ("eyelids", "lips", "mouth", "teeth", "tongue", "eyes")])
         self.tolerance = torch.where(torch.isin(self.parts, folds), SEEN_WITHIN_FOLDS, SEEN_WITHIN)
         self.vertex_part = _vertex_parts(self.faces, self.parts, len(reference.vertices))
@@ -129,6 +132,18 @@ class PhotoSurface:
         """Give the part that each pixel shows; -1 off the mesh."""
         face = self.fragments.face[0].long()
         return torch.where(face >= 0, self.parts[face.clamp_min(0)], -1)
+
+    def _truly_teeth(self) -> Float[Tensor, "H W"]:
+        """Mark with 0 what lies where the mesh has teeth and is none in the photo: lips that the fit has parted too far.
+
+        Teeth are not redder than the same person's skin, and nearly as bright.
+        """
+        part, image = self.parts_seen(), self.reference.image
+        teeth, skin = part == PARTS.index("teeth"), part == PARTS.index("skin")
+        usual = _median(image[skin], USUAL_SKIN)
+        whiteness = (image[..., 1] + 0.02) / (image[..., 0] + 0.02) / ((usual[1] + 0.02) / (usual[0] + 0.02))
+        like_teeth = _ramp(whiteness, *WHITE) * _ramp(image.mean(-1) / usual.mean(), *BRIGHT)
+        return torch.where(teeth, like_teeth, 1.0)
 
     def _pixels_unlike_skin(self) -> Float[Tensor, "H W"] | None:
         """Mark what has the colours of the outline above the brows, hair mostly, and not those of the cheeks.
@@ -256,7 +271,7 @@ class PhotoSurface:
         # Light falls into the mouth through the lips: some centimetres behind them it is nearly dark.
         depth = self.reference.rest_vertices[vertex_part == PARTS.index("lips"), 2].max() - self.reference.rest_vertices[:, 2]
         inside = _inside(vertex_part)
-        default[inside] *= (1.15 - depth[inside, None] / 0.09).clamp(0.3, 1.0)
+        default[inside] *= in_mouth((1.15 - depth[inside] / 0.09).clamp(0.3, 1.0))
         return default, inside
 
 

@@ -15,8 +15,10 @@ LOWER = (0.16, 0.18, 0.21, 0.21, 0.21, 0.33, 0.32)
 GAP, GAP_DEPTH = 0.12, 0.22
 # How much darker a crown is at its sides than in its middle; and teeth differ a little.
 ROUND, UNLIKE = 0.08, 0.03
-# Teeth as far behind the foremost as the first length, in metres, are as dark as the last one's share: cheeks shade them.
-FADE, DARKEST = 0.05, 0.2
+# Cheeks shade the teeth beside them: this far behind the foremost, in metres, they are e times darker, but for the last share.
+FADE, DARKEST = 0.009, 0.2
+# What light is left in a mouth has come from gums and lips: where it is dim it is red. Powers of its strength, by channel.
+REDDER = (0.8, 1.1, 1.3)
 # Above the upper row's edge, in shares of the arch's half width, gums begin; they rise so much between teeth. Their colour, by
 # that of enamel.
 GUMS, ARCHES, GUM = 0.38, 0.06, (0.92, 0.64, 0.72)
@@ -44,9 +46,15 @@ class Teeth:
         (above, beside), (below, _) = (_crowns(along, widths, across > 0) for widths in (UPPER, LOWER))
         root = (points[:, 1] - self._edge) / self._half_width - GUMS + ARCHES * beside**2
         gum = ((root / 0.03).clamp(0, 1) * upper)[:, None]
-        fade = (1 - (self._front - points[:, 2]) / FADE).clamp(DARKEST, 1)
-        crown = torch.where(upper, above, below)[:, None]
-        return torch.lerp(crown, torch.tensor(GUM).expand(len(points), 3), gum) * fade[:, None]
+        behind = (self._front - points[:, 2]).clamp_min(0) / FADE
+        fade = DARKEST + (1 - DARKEST) * torch.exp(-(behind**2))
+        crown = in_mouth(torch.where(upper, above, below))
+        return torch.lerp(crown, torch.tensor(GUM).expand(len(points), 3), gum) * in_mouth(fade)
+
+
+def in_mouth(light: Float[Tensor, "P"]) -> Float[Tensor, "P 3"]:
+    """Give the colour of light in the mouth by its strength, 1 where it is as outside."""
+    return light[:, None] ** torch.tensor(REDDER)
 
 
 def _crowns(along: Float[Tensor, "P"], widths: tuple[float, ...], left: Bool[Tensor, "P"]) -> tuple[Tensor, Tensor]:
