@@ -20,9 +20,8 @@ from zero1toa.types import PARTS
 SCRAMBLED = 0.5
 # How often each of landmarks, warp, render and photo is withheld, so that guidance can be set for each.
 WITHHELD = (0.1, 0.1, 0.15, 0.1)
-# Few pixels, but the ones people look at.
-FINE_PARTS = ("lips", "eyelids", "eyes")
-FINE, HIDDEN, ELSEWHERE = 5.0, 3.0, 0.1
+# How much a pixel counts of what the prior may paint and the photo shows, and of all else; 1 more if the photo hides it.
+KNOWN, ELSEWHERE = 0.1, 0.003
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +92,9 @@ def batch_of(example: ClipExample, told: Float[Tensor, "4"]) -> Batch:
 
 
 def weights_of(example: ClipExample) -> Float[Tensor, "1 T 1 H W"]:
-    """Say how much every pixel counts: what is small, and what the photo hides, counts more than cheeks, and those more than
-    hair and walls, which the prior has no say in."""
-    painted, fine = shows(example, PAINTED).float(), shows(example, FINE_PARTS).float()
-    return (ELSEWHERE + painted * (1 + HIDDEN * example.hidden) + FINE * fine)[None, :, None]
+    """Say how much every pixel counts: nearly all is for the skin that the photo hides, for which alone the prior is asked."""
+    painted = shows(example, PAINTED).float() * (example.render_alpha > 0.5)
+    return (ELSEWHERE + painted * (KNOWN + example.hidden))[None, :, None]
 
 
 def shows(example: ClipExample, parts: tuple[str, ...]) -> Bool[Tensor, "T H W"]:

@@ -35,9 +35,9 @@ from zero1toa.training.dataset import example_files, load_example
 from zero1toa.training.scores import Scores, mean_scores, score
 
 # Frames of a clip that a step looks at, and the share of such steps: few of many people mostly, all of few to learn motion.
-FRAMES = ((2, 0.4), (4, 0.35), (8, 0.25))
+FRAMES = ((2, 0.8), (4, 0.1), (8, 0.1))
 # Share of steps at pure noise, where every denoising starts and all has to come from the conditions.
-FROM_NOISE = 0.6
+FROM_NOISE = 0.8
 # Ruined drafts would rule all others, so errors count as shares of those of `projection`, which are taken for at least this.
 LEAST_ERROR = 0.004
 # What is copied need not be painted.
