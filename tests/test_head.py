@@ -16,7 +16,7 @@ from zero1toa.geometry.camera import orbit_camera, project
 from zero1toa.geometry.mesh import face_areas
 from zero1toa.head import load_head
 from zero1toa.head.base import ARKIT_NAMES
-from zero1toa.head.landmarks import TWINS
+from zero1toa.head.landmarks import LOWER_RIM, TWINS, UPPER_RIM
 from zero1toa.head.linear import JOINTS, LinearHead
 from zero1toa.portrait import calibrate
 from zero1toa.portrait.detect import detect_faces
@@ -203,6 +203,14 @@ def test_jaw_opens_downwards(head):
     assert moved[CHIN, 1] < -0.01
     assert moved[LOWER_LIP, 1] < -0.01
     assert moved[UPPER_LIP].norm() < 4 * MILLIMETRE
+
+
+def test_each_rim_of_the_mouth_goes_with_its_own_lip(head):
+    """Closed lips touch, so a landmark on one may be taken for one on the other; then mouths open to a wedge."""
+    moved = landmarks(head, jawOpen=1.0) - landmarks(head)
+    lower, upper = moved[list(LOWER_RIM), 1], moved[list(UPPER_RIM), 1]
+    assert lower.max() < 0.4 * moved[LOWER_LIP, 1]
+    assert (upper - lower).min() > 0.3 * -moved[LOWER_LIP, 1]
 
 
 def test_jaw_takes_the_lower_teeth_along(head):

@@ -29,7 +29,7 @@ from zero1toa.head.flame_file import WHERE_TO_GET, FlameFile, read_flame
 from zero1toa.head.linear import JOINTS, LinearHead
 from zero1toa.types import PARTS, InputError, Surface
 
-FORMAT = 2  # raise it when the built tensors change, so that stale caches are built again
+FORMAT = 3  # raise it when the built tensors change, so that stale caches are built again
 SHAPES = 4  # people to measure landmarks on
 
 

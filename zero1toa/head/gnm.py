@@ -23,7 +23,7 @@ from zero1toa.head.complete import complete_head
 from zero1toa.head.linear import JOINTS, LinearHead
 from zero1toa.types import PARTS, InputError, Surface
 
-FORMAT = 1  # raise it when the built tensors change, so that stale caches are built again
+FORMAT = 2  # raise it when the built tensors change, so that stale caches are built again
 SHAPES = 4  # people to measure landmarks on
 GNM_JOINTS = ("neck", "head", "left_eye", "right_eye")
 # Its groups that tell parts, in this order; the rest is skin.

@@ -11,6 +11,9 @@ from scipy.spatial import KDTree
 LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 RIGHT_LIDS = (130, 247, 30, 29, 27, 28, 56, 190, 243, 112, 26, 22, 23, 24, 110, 25)
 LEFT_LIDS = (359, 467, 260, 259, 257, 258, 286, 414, 463, 341, 256, 252, 253, 254, 339, 255)
+# The rims between which a mouth opens, without its corners.
+UPPER_RIM = (191, 80, 81, 82, 13, 312, 311, 310, 415)
+LOWER_RIM = (95, 88, 178, 87, 14, 317, 402, 318, 324)
 # The twin of each landmark of the face on its other side, itself in the middle; the mesh that MediaPipe draws maps onto
 # itself under this.
 TWINS = (

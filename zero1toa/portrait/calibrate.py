@@ -18,8 +18,8 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from zero1toa.geometry.camera import orbit_camera
-from zero1toa.geometry.mesh import on_surface, vertex_normals
-from zero1toa.head.landmarks import TWINS, nearest_on_triangles
+from zero1toa.geometry.mesh import face_normals, on_surface, vertex_normals
+from zero1toa.head.landmarks import LOWER_RIM, TWINS, UPPER_RIM, nearest_on_triangles
 from zero1toa.head.linear import JOINTS, LinearHead
 from zero1toa.portrait.detect import open_solution
 from zero1toa.render.mesh import Fragments, rasterize_mesh
@@ -158,13 +158,18 @@ def _irises(head: LinearHead, seen: Float[np.ndarray, "10 3"]) -> Float[np.ndarr
 
 
 def attach(head: LinearHead, places: Float[np.ndarray, "478 3"]) -> tuple[Int[np.ndarray, "478"], Float[np.ndarray, "478 3"]]:
-    """Put places near the resting surface onto it, irises onto the eyes; give triangles and barycentric weights."""
+    """Put places near the resting surface onto it, irises onto the eyes; give triangles and barycentric weights.
+
+    Closed lips touch, and what is nearest may be the other one: the rim of the upper lip faces down, that of the lower up.
+    """
     parts = np.array(PARTS)[head.surface.parts.numpy()]
     corners = head.template.numpy()[head.surface.faces.numpy()]
-    faces, weights = [], []
-    for rows, allowed in ((slice(0, 468), ("skin", "eyelids", "lips", "scalp", "mouth")), (slice(468, 478), ("eyes",))):
-        candidates = np.flatnonzero(np.isin(parts, allowed))
-        near, near_weights, _ = nearest_on_triangles(corners[candidates], places[rows])
-        faces.append(candidates[near])
-        weights.append(near_weights)
-    return np.concatenate(faces), np.concatenate(weights).astype(np.float32)
+    upward = face_normals(head.template, head.surface.faces)[:, 1].numpy()
+    face = np.isin(parts, ("skin", "eyelids", "lips", "scalp", "mouth"))
+    allowed = {range(468): face, range(468, 478): parts == "eyes", UPPER_RIM: face & (upward < 0), LOWER_RIM: face & (upward > 0)}
+    faces, weights = np.zeros(478, np.int64), np.zeros((478, 3), np.float32)
+    for rows, here in allowed.items():
+        candidates, rows = np.flatnonzero(here), list(rows)
+        near, weights[rows], _ = nearest_on_triangles(corners[candidates], places[rows])
+        faces[rows] = candidates[near]
+    return faces, weights
