@@ -18,7 +18,7 @@ from zero1toa.priors.projection import ProjectionPrior
 from zero1toa.render import rasterize
 from zero1toa.render.mesh import rasterize_mesh
 from zero1toa.render.photo import PhotoSurface
-from zero1toa.types import PARTS, Camera, Reference
+from zero1toa.types import PARTS, Camera, HeadState, Reference
 
 SIZE = 160
 SKIN, SHIRT, LOUD = (0.7, 0.5, 0.4), (0.2, 0.3, 0.6), (0.0, 1.0, 0.0)
@@ -158,10 +158,10 @@ def test_projection_keeps_the_render_at_strength_zero_and_where_no_mesh_is(refer
     assert torch.equal(clip[bare], frames[bare])
 
 
-def seeded(head, reference: Reference) -> Avatar:
+def seeded(head, reference: Reference, state: HeadState | None = None, splats: int = 20_000) -> Avatar:
     """Make the first avatar of a person."""
     return seed_avatar(
-        PhotoSurface(reference), head, head.neutral_identity(), head.rest_state(), SeedConfig(splats=20_000),
+        PhotoSurface(reference), head, head.neutral_identity(), state or head.rest_state(), SeedConfig(splats=splats),
         torch.Generator().manual_seed(0),
     )  # fmt: skip
 
@@ -189,6 +189,56 @@ def test_the_same_seed_gives_the_same_avatar(head, reference):
 
     assert np.array_equal(made(1), made(1))
     assert made(1).shape != made(2).shape or not np.array_equal(made(1), made(2))
+
+
+# ----------------------------------------------------------------------------------------------------------- mouth
+
+
+def opened(head, how_far: float) -> HeadState:
+    """Part the lips and drop the jaw."""
+    state = head.rest_state()
+    expression = state.expression.clone()
+    for name in ("jawOpen", "mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mouthLowerDownRight"):
+        expression[0, head.expression_names.index(name)] = how_far
+    return replace(state, expression=expression)
+
+
+def bared_teeth(head, avatar: Avatar) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw an avatar with its mouth open, from near; give its colours where the mesh bares teeth, and the mesh's own."""
+    state = opened(head, 0.5)
+    close = orbit_camera(
+        torch.zeros(1), torch.zeros(1), target=torch.tensor([0.0, -0.07, 0.0]), distance=0.9, focal=2400.0, width=SIZE, height=SIZE
+    )  # fmt: skip
+    vertices = head.vertices(head.neutral_identity(), state)
+    drawn = rasterize_mesh(vertices, head.surface.faces, close)
+    face = drawn.face[0].long()
+    teeth = (face >= 0) & (head.surface.parts[face.clamp_min(0)] == PARTS.index("teeth"))
+    assert teeth.sum() > 300
+    color = rasterize(avatar.pose(state), close, background=torch.zeros(3)).color[0].detach()
+    closed = make_reference(
+        *paint(head, head.template, camera_at(0.0)), camera_at(0.0), head, head.neutral_identity(), head.rest_state()
+    )
+    return color[teeth], PhotoSurface(closed).colors(face[teeth], drawn.barycentric[0][teeth])[0]
+
+
+def test_nothing_hangs_before_the_teeth_when_the_mouth_opens(head, reference):
+    shown, wanted = bared_teeth(head, seeded(head, reference, splats=75_000))
+    assert (shown - wanted).abs().mean() < 0.05
+
+
+def test_the_line_between_closed_lips_stays_on_the_lips(head):
+    """A fit parts lips by a pixel or two; what is seen there is not teeth."""
+    identity, state, camera = head.neutral_identity(), opened(head, 0.12), camera_at(0.0)
+    vertices = head.vertices(identity, state)[0]
+    image, alpha = paint(head, vertices, camera)
+    face = rasterize_mesh(vertices[None], head.surface.faces, camera).face[0].long()
+    slit = (face >= 0) & (head.surface.parts[face.clamp_min(0)] == PARTS.index("teeth"))
+    assert slit.sum() > 5
+    image[slit] = torch.tensor([0.15, 0.05, 0.05])
+    reference = make_reference(image, alpha, camera, head, identity, state)
+    assert (PhotoSurface(reference).parts_seen()[slit] == PARTS.index("lips")).all()
+    shown, wanted = bared_teeth(head, seeded(head, reference, state, splats=75_000))
+    assert (shown - wanted).abs().mean() < 0.05
 
 
 # ------------------------------------------------------------------------------------------------------------ neck

@@ -123,7 +123,9 @@ def test_a_photo_with_a_closed_mouth_has_teeth_behind_it():
     assert red[gums].median() > 1.2 * red[~gums].median()
 
 
-@pytest.mark.parametrize(("shown", "trusted"), [((0.60, 0.32, 0.30), False), ((0.10, 0.05, 0.04), False), ((0.74, 0.68, 0.60), True)])
+@pytest.mark.parametrize(
+    ("shown", "trusted"), [((0.60, 0.32, 0.30), False), ((0.10, 0.05, 0.04), False), ((0.74, 0.68, 0.60), True)]
+)
 def test_only_what_looks_like_teeth_is_taken_for_teeth(shown, trusted):
     """A fit often parts lips farther than they are; what it then takes for teeth is lips, or the dark between them."""
     head = load_anny()

@@ -31,10 +31,12 @@ class SeedConfig:
 # Distance between neighbouring splats on each part of the resting surface, in metres, for a budget of 75,000. Lids, lips
 # and teeth are small and looked at; the bust is large and seldom seen from behind.
 SPACING = {
-    "skin": 0.0024, "scalp": 0.0042, "lips": 0.0013, "eyelids": 0.0012, "eyes": 0.0013, "teeth": 0.0009, "tongue": 0.003,
+    "skin": 0.0024, "scalp": 0.0042, "lips": 0.0008, "eyelids": 0.0012, "eyes": 0.0013, "teeth": 0.0009, "tongue": 0.003,
     "mouth": 0.003, "neck": 0.0036, "bust": 0.008,
 }  # fmt: skip
 
+# How far behind the lips the lining of the mouth may be coarse, in metres.
+BACK_OF_LIPS = 0.012
 # How far heads and necks are drawn in at most to lie within the person's outline, and in how many rounds.
 NARROWEST_HEAD, NARROWEST_NECK, ROUNDS = 0.82, 0.5, 8
 
@@ -92,7 +94,7 @@ def _seen_splats(photo: PhotoSurface, pixels: Float[Tensor, "P 2"], stride: floa
     normals = normalize((photo.normals[photo.faces[face]] * barycentric[..., None]).sum(-2), dim=-1)
     view = normalize(center(photo.reference.camera) - means, dim=-1)
     # At a grazing angle the grid tears when the head turns; the even lining of the surface does better there.
-    keep = (normals * view).sum(-1) > 0.35
+    keep = ((normals * view).sum(-1) > 0.35) & ~photo.mistaken[y, x]
     color, alpha = photo.reference.image[y, x], photo.reference.alpha[y, x].clamp(0.05, 0.95)
     means, face, spacing, normals, color, alpha = (t[keep] for t in (means, face, spacing, normals, color, alpha))
     return discs(photo, face, means, spacing * 0.55, color, alpha, normals)
@@ -113,9 +115,23 @@ def _surface_splats(photo: PhotoSurface, coarseness: float, generator: torch.Gen
     normals = normalize((photo.normals[faces[face]] * barycentric[..., None]).sum(-2), dim=-1)
     # Where the photo's own pixels lie on top, the lining stays a splat's width below them, or it would veil them on
     # slopes; the lining of the mouth stays clear of the cheeks from inside.
-    lift = torch.where(photo.parts[face] == PARTS.index("mouth"), 0.002, -0.0003 - 0.0015 * confidence)[:, None]
+    lift = torch.where(
+        photo.parts[face] == PARTS.index("mouth"), 0.002 * _from_lips(photo)[face], -0.0003 - 0.0015 * confidence
+    )
     opacity = torch.full((len(face),), 0.95)
-    return discs(photo, face, means + lift * normals, spacing * 0.75, color, opacity, normals)
+    return discs(photo, face, means + lift[:, None] * normals, spacing * 0.75, color, opacity, normals)
+
+
+def _from_lips(photo: PhotoSurface) -> Float[Tensor, "F"]:
+    """Say from 0 to 1 how far triangles of the mouth's lining are from the lips; 1 for all others.
+
+    The lining begins as the back of the lips: coarse splats there, or such as stand off, hang into the opening like a curtain.
+    """
+    rest, mouth = photo.reference.rest_vertices, photo.parts == PARTS.index("mouth")
+    lips = rest[photo.faces[photo.parts == PARTS.index("lips")].unique()]
+    gap = torch.ones(len(photo.faces))
+    gap[mouth] = (torch.cdist(rest[photo.faces[mouth]].mean(1), lips).amin(1) / BACK_OF_LIPS).clamp_max(1)
+    return gap
 
 
 def _even_samples(
@@ -124,6 +140,7 @@ def _even_samples(
     """Sample triangles, barycentric weights and spacings: many at random, then one for each cell of a grid in space."""
     rest, faces, parts = photo.reference.rest_vertices, photo.faces, photo.parts
     wanted = torch.tensor([SPACING[part] for part in PARTS])[parts] * coarseness
+    wanted = torch.lerp(wanted.clamp_max(SPACING["lips"] * coarseness), wanted, _from_lips(photo))
     density = face_areas(rest, faces) / wanted**2
     count = int(8 * density.sum())
     face = torch.multinomial(density, count, replacement=True, generator=generator)

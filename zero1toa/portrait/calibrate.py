@@ -166,7 +166,12 @@ def attach(head: LinearHead, places: Float[np.ndarray, "478 3"]) -> tuple[Int[np
     corners = head.template.numpy()[head.surface.faces.numpy()]
     upward = face_normals(head.template, head.surface.faces)[:, 1].numpy()
     face = np.isin(parts, ("skin", "eyelids", "lips", "scalp", "mouth"))
-    allowed = {range(468): face, range(468, 478): parts == "eyes", UPPER_RIM: face & (upward < 0), LOWER_RIM: face & (upward > 0)}
+    allowed = {
+        range(468): face,
+        range(468, 478): parts == "eyes",
+        UPPER_RIM: face & (upward < 0),
+        LOWER_RIM: face & (upward > 0),
+    }
     faces, weights = np.zeros(478, np.int64), np.zeros((478, 3), np.float32)
     for rows, here in allowed.items():
         candidates, rows = np.flatnonzero(here), list(rows)

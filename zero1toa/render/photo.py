@@ -8,6 +8,8 @@ seams and needs no unwrapping.
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,7 +20,7 @@ from zero1toa.geometry.camera import center, project
 from zero1toa.geometry.mesh import face_areas, vertex_normals
 from zero1toa.render.base import PARALLEL
 from zero1toa.render.hair import NO_HAIR, SKULL_BEHIND_EYES, HairBand, find_hair_band
-from zero1toa.render.mesh import rasterize_mesh
+from zero1toa.render.mesh import Fragments, rasterize_mesh
 from zero1toa.render.shading import estimate_shading, relighting
 from zero1toa.render.teeth import Teeth, in_mouth
 from zero1toa.types import PARTS, Reference
@@ -34,9 +36,10 @@ MIRRORED, COMBED = 0.6, 0.35
 DRAWN_OUT = (1.5, 3.0)
 # How far behind the eyes hair may begin, and how far below them it ends on the skin of the model, in metres.
 BEHIND_TEMPLES, BELOW_EARS = (0.02, 0.04), (0.05, 0.08)
-# Teeth have so much green by their red, and are so bright, as shares of the skin's; from the first number on it may be teeth, from
-# the second it is.
-WHITE, BRIGHT = (0.88, 1.0), (0.5, 0.8)
+# Teeth have at least so much green by their red, and are at least so bright, as shares of the skin's.
+WHITE, BRIGHT = 0.93, 0.65
+# How far from the lips, by the face's height, the mesh's teeth may be closed lips.
+PARTED = 0.03
 # Colours of what a closed mouth hides, in the light of a face as bright as `SKIN_LUMA`. Teeth in daylight are about L* 73,
 # a* 2, b* 17 (Joiner 2004), which is (0.76, 0.69, 0.58); they are wet, so they shine, and lips and gums make them redder.
 HIDDEN = {"teeth": (0.89, 0.79, 0.69), "tongue": (0.68, 0.45, 0.44), "mouth": (0.38, 0.16, 0.14), "eyes": (0.82, 0.80, 0.79)}
@@ -57,7 +60,9 @@ class PhotoSurface:
         toward = normalize(center(reference.camera) - reference.vertices, dim=-1)
         cosine = (self.normals * toward).sum(-1, keepdim=True)
         self.vertex_views = torch.cat([project(reference.vertices[None], reference.camera)[0], cosine], -1)
-        self.matte = _eroded(reference.alpha) * self._truly_teeth()
+        self.mistaken = self._mistaken_teeth()
+        self.fragments = self._with_lips_closed()
+        self.matte = _eroded(reference.alpha) * ~self.mistaken
         folds = torch.tensor([PARTS.index(part) for part in ("eyelids", "lips", "mouth", "teeth", "tongue", "eyes")])
         self.tolerance = torch.where(torch.isin(self.parts, folds), SEEN_WITHIN_FOLDS, SEEN_WITHIN)
         self.vertex_part = _vertex_parts(self.faces, self.parts, len(reference.vertices))
@@ -133,17 +138,33 @@ class PhotoSurface:
         face = self.fragments.face[0].long()
         return torch.where(face >= 0, self.parts[face.clamp_min(0)], -1)
 
-    def _truly_teeth(self) -> Float[Tensor, "H W"]:
-        """Mark with 0 what lies where the mesh has teeth and is none in the photo: lips that the fit has parted too far.
-
-        Teeth are not redder than the same person's skin, and nearly as bright.
-        """
+    def _mistaken_teeth(self) -> Bool[Tensor, "H W"]:
+        """Mark where the mesh has teeth and the photo none: they are not redder than the same person's skin, nor much darker."""
         part, image = self.parts_seen(), self.reference.image
-        teeth, skin = part == PARTS.index("teeth"), part == PARTS.index("skin")
-        usual = _median(image[skin], USUAL_SKIN)
-        whiteness = (image[..., 1] + 0.02) / (image[..., 0] + 0.02) / ((usual[1] + 0.02) / (usual[0] + 0.02))
-        like_teeth = _ramp(whiteness, *WHITE) * _ramp(image.mean(-1) / usual.mean(), *BRIGHT)
-        return torch.where(teeth, like_teeth, 1.0)
+        usual = _median(image[part == PARTS.index("skin")], USUAL_SKIN)
+        green = lambda color: (color[..., 1] + 0.02) / (color[..., 0] + 0.02)
+        like_teeth = (green(image) > WHITE * green(usual)) & (image.mean(-1) > BRIGHT * usual.mean())
+        return (part == PARTS.index("teeth")) & ~like_teeth
+
+    def _with_lips_closed(self) -> Fragments:
+        """Draw the lips over mistaken teeth next to them: a fit often parts lips that are closed in the photo.
+
+        Otherwise the line between the lips would be drawn on the teeth, and stay there when the mouth opens.
+        """
+        from scipy.ndimage import distance_transform_edt
+
+        lips = self.parts_seen() == PARTS.index("lips")
+        top, chin = self.face_rows()
+        if not lips.any():
+            return self.fragments
+        gap, nearest = distance_transform_edt(~lips.numpy(), return_indices=True)
+        closed = self.mistaken & (torch.from_numpy(gap) < PARTED * (chin - top))
+        row, column = torch.from_numpy(nearest).long()[:, closed]
+        drawn = Fragments(*(getattr(self.fragments, entry.name).clone() for entry in fields(Fragments)))
+        for pictures in (drawn.face, drawn.barycentric, drawn.depth):
+            pictures[0, closed] = pictures[0, row, column]
+        self.mistaken &= ~closed
+        return drawn
 
     def _pixels_unlike_skin(self) -> Float[Tensor, "H W"] | None:
         """Mark what has the colours of the outline above the brows, hair mostly, and not those of the cheeks.
