@@ -207,7 +207,8 @@ def bared_teeth(head, avatar: Avatar) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw an avatar with its mouth open, from near; give its colours where the mesh bares teeth, and the mesh's own."""
     state = opened(head, 0.5)
     close = orbit_camera(
-        torch.zeros(1), torch.zeros(1), target=torch.tensor([0.0, -0.07, 0.0]), distance=0.9, focal=2400.0, width=SIZE, height=SIZE
+        torch.zeros(1), torch.zeros(1), target=torch.tensor([0.0, -0.07, 0.0]), distance=0.9, focal=2400.0,
+        width=SIZE, height=SIZE,
     )  # fmt: skip
     vertices = head.vertices(head.neutral_identity(), state)
     drawn = rasterize_mesh(vertices, head.surface.faces, close)
@@ -238,7 +239,7 @@ def test_the_line_between_closed_lips_stays_on_the_lips(head):
     reference = make_reference(image, alpha, camera, head, identity, state)
     assert (PhotoSurface(reference).parts_seen()[slit] == PARTS.index("lips")).all()
     shown, wanted = bared_teeth(head, seeded(head, reference, state, splats=75_000))
-    assert (shown - wanted).abs().mean() < 0.05
+    assert (shown - wanted).abs().mean(-1).median() < 0.05
 
 
 # ------------------------------------------------------------------------------------------------------------ neck

@@ -139,7 +139,7 @@ class PhotoSurface:
         return torch.where(face >= 0, self.parts[face.clamp_min(0)], -1)
 
     def _mistaken_teeth(self) -> Bool[Tensor, "H W"]:
-        """Mark where the mesh has teeth and the photo none: they are not redder than the same person's skin, nor much darker."""
+        """Mark where the mesh has teeth and the photo none: they are no redder than this person's skin, nor much darker."""
         part, image = self.parts_seen(), self.reference.image
         usual = _median(image[part == PARTS.index("skin")], USUAL_SKIN)
         green = lambda color: (color[..., 1] + 0.02) / (color[..., 0] + 0.02)
