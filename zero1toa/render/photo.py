@@ -42,7 +42,7 @@ WHITE, BRIGHT = 0.93, 0.65
 PARTED = 0.03
 # Colours of what a closed mouth hides, in the light of a face as bright as `SKIN_LUMA`. Teeth in daylight are about L* 73,
 # a* 2, b* 17 (Joiner 2004), which is (0.76, 0.69, 0.58); they are wet, so they shine, and lips and gums make them redder.
-HIDDEN = {"teeth": (0.89, 0.79, 0.69), "tongue": (0.68, 0.45, 0.44), "mouth": (0.38, 0.16, 0.14), "eyes": (0.82, 0.80, 0.79)}
+HIDDEN = {"teeth": (0.82, 0.73, 0.64), "tongue": (0.76, 0.50, 0.49), "mouth": (0.48, 0.20, 0.18), "eyes": (0.82, 0.80, 0.79)}
 USUAL_SKIN, SKIN_LUMA = (0.74, 0.60, 0.52), 0.62
 
 
