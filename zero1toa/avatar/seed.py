@@ -94,7 +94,7 @@ def _seen_splats(photo: PhotoSurface, pixels: Float[Tensor, "P 2"], stride: floa
     normals = normalize((photo.normals[photo.faces[face]] * barycentric[..., None]).sum(-2), dim=-1)
     view = normalize(center(photo.reference.camera) - means, dim=-1)
     # At a grazing angle the grid tears when the head turns; the even lining of the surface does better there.
-    keep = ((normals * view).sum(-1) > 0.35) & ~photo.mistaken[y, x]
+    keep = (normals * view).sum(-1) > 0.35
     color, alpha = photo.reference.image[y, x], photo.reference.alpha[y, x].clamp(0.05, 0.95)
     means, face, spacing, normals, color, alpha = (t[keep] for t in (means, face, spacing, normals, color, alpha))
     return discs(photo, face, means, spacing * 0.55, color, alpha, normals)

@@ -36,10 +36,9 @@ MIRRORED, COMBED = 0.6, 0.35
 DRAWN_OUT = (1.5, 3.0)
 # How far behind the eyes hair may begin, and how far below them it ends on the skin of the model, in metres.
 BEHIND_TEMPLES, BELOW_EARS = (0.02, 0.04), (0.05, 0.08)
-# Teeth have at least so much green by their red, and are at least so bright, as shares of the skin's.
-WHITE, BRIGHT = 0.93, 0.65
-# How far from the lips, by the face's height, the mesh's teeth may be closed lips.
-PARTED = 0.03
+# Lips are no darker than this, by the skin. An opening is a slit if no pixel of it is farther from the lips than the second
+# number, by the face's height, or than one pixel; a wrong fit may part lips as far as the third.
+DARK, SLIT, PARTED = 0.3, 0.01, 0.03
 # Colours of what a closed mouth hides, in the light of a face as bright as `SKIN_LUMA`. Teeth in daylight are about L* 73,
 # a* 2, b* 17 (Joiner 2004), which is (0.76, 0.69, 0.58); they are wet, so they shine, and lips and gums make them redder.
 HIDDEN = {"teeth": (0.82, 0.73, 0.64), "tongue": (0.76, 0.50, 0.49), "mouth": (0.48, 0.20, 0.18), "eyes": (0.82, 0.80, 0.79)}
@@ -60,9 +59,8 @@ class PhotoSurface:
         toward = normalize(center(reference.camera) - reference.vertices, dim=-1)
         cosine = (self.normals * toward).sum(-1, keepdim=True)
         self.vertex_views = torch.cat([project(reference.vertices[None], reference.camera)[0], cosine], -1)
-        self.mistaken = self._mistaken_teeth()
         self.fragments = self._with_lips_closed()
-        self.matte = _eroded(reference.alpha) * ~self.mistaken
+        self.matte = _eroded(reference.alpha)
         folds = torch.tensor([PARTS.index(part) for part in ("eyelids", "lips", "mouth", "teeth", "tongue", "eyes")])
         self.tolerance = torch.where(torch.isin(self.parts, folds), SEEN_WITHIN_FOLDS, SEEN_WITHIN)
         self.vertex_part = _vertex_parts(self.faces, self.parts, len(reference.vertices))
@@ -138,32 +136,36 @@ class PhotoSurface:
         face = self.fragments.face[0].long()
         return torch.where(face >= 0, self.parts[face.clamp_min(0)], -1)
 
-    def _mistaken_teeth(self) -> Bool[Tensor, "H W"]:
-        """Mark where the mesh has teeth and the photo none: they are no redder than this person's skin, nor much darker."""
-        part, image = self.parts_seen(), self.reference.image
-        usual = _median(image[part == PARTS.index("skin")], USUAL_SKIN)
-        green = lambda color: (color[..., 1] + 0.02) / (color[..., 0] + 0.02)
-        like_teeth = (green(image) > WHITE * green(usual)) & (image.mean(-1) > BRIGHT * usual.mean())
-        return (part == PARTS.index("teeth")) & ~like_teeth
+    def _teeth_that_are_lips(self) -> tuple[Bool[Tensor, "H W"], Int[Tensor, "2 H W"]]:
+        """Mark pixels where the mesh has teeth and the photo lips; comes with each pixel's nearest pixel of the mesh's lips.
 
-    def _with_lips_closed(self) -> Fragments:
-        """Draw the lips over mistaken teeth next to them: a fit often parts lips that are closed in the photo.
-
-        Otherwise the line between the lips would be drawn on the teeth, and stay there when the mouth opens.
+        A slit is a fit that has parted closed lips. In a wider opening it is what is redder than halfway from skin to lips;
+        what is merely dark may well be teeth in shadow.
         """
         from scipy.ndimage import distance_transform_edt
 
-        lips = self.parts_seen() == PARTS.index("lips")
-        top, chin = self.face_rows()
-        if not lips.any():
-            return self.fragments
+        part, image = self.parts_seen(), self.reference.image
+        teeth, lips = part == PARTS.index("teeth"), part == PARTS.index("lips")
+        if not (teeth.any() and lips.any()):
+            return torch.zeros_like(teeth), torch.zeros(2, *teeth.shape, dtype=torch.long)
         gap, nearest = distance_transform_edt(~lips.numpy(), return_indices=True)
-        closed = self.mistaken & (torch.from_numpy(gap) < PARTED * (chin - top))
-        row, column = torch.from_numpy(nearest).long()[:, closed]
+        gap, (top, chin) = torch.from_numpy(gap), self.face_rows()
+        skin_color, lip_color = (_median(image[pixels], USUAL_SKIN) for pixels in (part == PARTS.index("skin"), lips))
+        whiteness = lambda color: (color[..., 1] + 0.02) / (color[..., 0] + 0.02)
+        red = whiteness(image) < (whiteness(skin_color) + whiteness(lip_color)) / 2
+        like_lips = (red & (image.mean(-1) > DARK * skin_color.mean())) | (gap[teeth].max() < max(SLIT * (chin - top), 1.5))
+        return teeth & like_lips & (gap < PARTED * (chin - top)), torch.from_numpy(nearest).long()
+
+    def _with_lips_closed(self) -> Fragments:
+        """Draw the mesh with lips where it has teeth and the photo lips.
+
+        Otherwise the line between closed lips would be drawn on the teeth, and stay there when the mouth opens.
+        """
+        closed, nearest = self._teeth_that_are_lips()
+        row, column = nearest[:, closed]
         drawn = Fragments(*(getattr(self.fragments, entry.name).clone() for entry in fields(Fragments)))
         for pictures in (drawn.face, drawn.barycentric, drawn.depth):
             pictures[0, closed] = pictures[0, row, column]
-        self.mistaken &= ~closed
         return drawn
 
     def _pixels_unlike_skin(self) -> Float[Tensor, "H W"] | None:
