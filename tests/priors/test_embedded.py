@@ -188,7 +188,7 @@ def test_guidance_leads_away_from_what_is_painted_without_the_photo(weights, dra
     assert (plain - some)[inside].abs().mean() > 1e-4
     off = ((more - plain) - 2 * (some - plain))[inside].abs()
     # At the rim of what it paints, colours that ended are mixed with others.
-    assert (off < 2e-3).float().mean() > 0.99
+    assert (off < 2e-3).float().mean() > 0.98
 
 
 def test_all_but_skin_is_left_to_projection(weights, drafts):
@@ -227,12 +227,12 @@ def test_a_start_that_is_none_is_refused(weights):
         EmbeddedPrior(DiffusionConfig(start="nowhere"), CPU, weights=weights)
 
 
-def test_left_to_itself_it_inverts(weights, drafts):
-    alone, inverting = (
-        EmbeddedPrior(config, CPU, weights=weights) for config in (DiffusionConfig(), DiffusionConfig(start="invert_fp"))
+def test_left_to_itself_it_takes_one_step_from_pure_noise(weights, drafts):
+    alone, asked_to = (
+        EmbeddedPrior(config, CPU, weights=weights) for config in (DiffusionConfig(), DiffusionConfig(steps=1, start="sdedit"))
     )
-    assert alone.name == inverting.name
-    assert torch.equal(alone.regenerate(asked(drafts)), inverting.regenerate(asked(drafts)))
+    assert alone.name == asked_to.name == "embedded (1 step, guidance 1, sdedit)"
+    assert torch.equal(alone.regenerate(asked(drafts)), asked_to.regenerate(asked(drafts)))
 
 
 def test_it_judges_what_has_been_noised_however_it_begins_clips(weights, drafts):

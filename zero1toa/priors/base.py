@@ -44,7 +44,7 @@ class DiffusionConfig:
     `steps` are those of a whole denoising from noise, of which `strength` of a request are taken.
     """
 
-    steps: int | None = field(default=None, metadata={"help": "denoising steps from noise to picture", "range": (2, 100)})
+    steps: int | None = field(default=None, metadata={"help": "denoising steps from noise to picture", "range": (1, 100)})
     guidance: float | None = field(default=None, metadata={"help": "classifier-free guidance, 1 for none", "range": (1, 20)})
     # Ours: guidance shapes what is decided while much noise is left, and costs a second pass of the network.
     guided: float = field(default=0.5, metadata={"help": "share of the steps, the first, with guidance", "range": (0.0, 1.0)})

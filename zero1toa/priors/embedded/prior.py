@@ -31,7 +31,8 @@ from zero1toa.render.mesh import rasterize_mesh
 from zero1toa.types import PARTS, Reference, on_device
 
 WEIGHTS = Path(str(files("zero1toa.priors.embedded"))) / "weights"
-STEPS = 4
+# One, from pure noise: more add grain and no likeness, and what is begun from the render stays too near to it.
+STEPS = 1
 # Frames that were learnt from at once, and how many of them windows of longer clips share.
 WINDOW, OVERLAP = 8, 2
 # Pixels of the soft rim inside what it may paint.
@@ -54,15 +55,14 @@ class EmbeddedPrior:
     """Regenerate clips by the embedded network. Raises PriorError for settings that mean nothing or damaged weights."""
 
     def __init__(self, config: DiffusionConfig, device: torch.device, *, weights: Path = WEIGHTS) -> None:
-        # Added noise becomes grain; begun by fixed points, nothing falls behind `projection` on real clips.
-        self._start = chosen_start(config.start, own="invert_fp")
+        self._start = chosen_start(config.start, own="sdedit")
         self._config, self._device, self._dtype = config, device, precision(config, device)
         self._net = cast("CopyUNet", load_pretrained(CopyUNet, weights, device, self._dtype))
         tune(self._net, config)
         self._steps, self._guidance = config.steps or STEPS, config.guidance or 1.0
         self._projection = ProjectionPrior()
         self._studied: tuple[Reference, Tensor, tuple[Tensor, ...]] | None = None
-        self.name = f"embedded ({self._steps} steps, guidance {self._guidance:g}, {self._start})"
+        self.name = f"embedded ({self._steps} step{'s' * (self._steps > 1)}, guidance {self._guidance:g}, {self._start})"
 
     @torch.no_grad()
     def regenerate(self, request: ClipRequest) -> Float[Tensor, "T H W 3"]:
