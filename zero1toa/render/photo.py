@@ -9,6 +9,7 @@ seams and needs no unwrapping.
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import cast
 
 import numpy as np
 import torch
@@ -148,7 +149,7 @@ class PhotoSurface:
         teeth, lips = part == PARTS.index("teeth"), part == PARTS.index("lips")
         if not (teeth.any() and lips.any()):
             return torch.zeros_like(teeth), torch.zeros(2, *teeth.shape, dtype=torch.long)
-        gap, nearest = distance_transform_edt(~lips.numpy(), return_indices=True)
+        gap, nearest = cast("tuple[np.ndarray, np.ndarray]", distance_transform_edt(~lips.numpy(), return_indices=True))
         gap, (top, chin) = torch.from_numpy(gap), self.face_rows()
         skin_color, lip_color = (_median(image[pixels], USUAL_SKIN) for pixels in (part == PARTS.index("skin"), lips))
         whiteness = lambda color: (color[..., 1] + 0.02) / (color[..., 0] + 0.02)
