@@ -20,7 +20,7 @@ from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
 from zero1toa.priors.base import ClipRequest, DiffusionConfig
 from zero1toa.priors.conditioning import draw_landmarks
 from zero1toa.priors.embedded.conditions import PAINTED, SIZE, photo_input, pictures_first
-from zero1toa.priors.embedded.model import Conditions, CopyUNet, Recipe, compose, known_share
+from zero1toa.priors.embedded.model import Conditions, CopyUNet, Recipe, compose
 from zero1toa.priors.embedded.windows import Windows, cut, face_windows, lay, move, see
 from zero1toa.priors.noise import TRAIN_STEPS, Schedule, alphas_kept, begin, chosen_start, denoise, zero_snr_schedule
 from zero1toa.priors.pictures import keep_background, load_pretrained
@@ -37,6 +37,10 @@ STEPS = 1
 WINDOW, OVERLAP = 8, 2
 # Pixels of the soft rim inside what it may paint.
 RIM = 7
+# From the first confidence of the warp on, what the network paints gives way to what `projection` gives, and has from the
+# second; a mirror image is at 0.6 at most. Tuned on six real clips (0.02 dB above `projection` on faces, 0.25 on hidden skin;
+# without it 0.04 below and 0.23 above), where unseen synthetic people lose 0.08 of 1.28 dB on hidden skin.
+GIVES_WAY = (0.4, 0.7)
 # Guidance compares with what the network gives without landmarks and photo, but with warp and render.
 UNGUIDED = (0.0, 1.0, 1.0, 0.0)
 
@@ -91,8 +95,10 @@ class EmbeddedPrior:
         whole = lay(faces, projected, sight.windows)
         inside = lay([torch.ones(face.shape[:2]) for face in faces], torch.zeros_like(sight.trust), sight.windows)
         whole = torch.lerp(projected, whole, _softened(_skin(request, sight.trust) * inside)[..., None])
-        # The network's own answer is coarser than the request's pixels.
-        return keep_background(torch.lerp(whole, sight.warp, known_share(sight.trust)[..., None]), request)
+        # The network's own answer is coarser than the request's pixels, and no better where the photo is to be trusted.
+        low, high = GIVES_WAY
+        known = ((sight.trust - low) / (high - low)).clamp(0, 1)
+        return keep_background(torch.lerp(whole, projected, known[..., None]), request)
 
     def recipe(self, sample: Float[Tensor, "T 3 S S"], timestep: float, angle: float, conditions: Conditions) -> Tensor:
         """Say how to compose the clean pictures of a noisy sample, window by window."""
