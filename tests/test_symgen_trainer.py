@@ -98,6 +98,24 @@ def test_events_tell_the_whole_story(accelerator):
     assert max(e.splats for e in events) > len(shell())
 
 
+def test_what_a_prior_draws_changes_nothing_that_the_run_draws(accelerator):
+    runs: list[Run] = []
+
+    class Kept(Run):
+        def __init__(self, *arguments) -> None:
+            super().__init__(*arguments)
+            runs.append(self)
+
+    pictures = []
+    for prior in (NoisyPrior(), EchoPrior()):
+        avatar = shell()
+        list(train(avatar, portrait(), prior, TINY, accelerator=accelerator, kind=Kept))
+        pictures.append(look(avatar))
+    noisy, still = runs
+    assert torch.equal(noisy.state.generator.get_state(), still.state.generator.get_state())
+    assert not torch.equal(*pictures), "the clips differ"
+
+
 def test_requests_hold_what_they_promise(accelerator):
     prior = EchoPrior()
     list(train(shell(), portrait(), prior, TINY, accelerator=accelerator))

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -194,10 +194,10 @@ class Run:
         """
         began, state = time.monotonic(), self.state
         unrolled = self.scene.curriculum.unrolled(state.iteration)
-        ask = lambda clip: self.scene.request(
-            state.avatar, clip, unrolled, strength=self.config.strength, generator=state.generator
-        )
-        requests = [ask(clip) for clip in clips]
+        requests = [
+            self.scene.request(state.avatar, clip, unrolled, strength=self.config.strength, generator=chance)
+            for clip, chance in zip(clips, self._chances(len(clips)), strict=True)
+        ]
         redrawn = self._redraw(requests)
         for clip, request, frames in zip(clips, requests, redrawn, strict=True):
             if frames.shape != request.frames.shape or not bool(torch.isfinite(frames).all()):
@@ -209,18 +209,18 @@ class Run:
         self.clock.update((time.monotonic() - began) / len(clips))
         return [(to_bytes(request.frames), to_bytes(frames)) for request, frames in zip(requests, redrawn, strict=True)]
 
-    def _redraw(self, requests: list[ClipRequest]) -> list[Tensor]:
-        """Have the prior redraw clips; of several processes each does its share and gets the rest from the others.
+    def _chances(self, count: int) -> list[torch.Generator]:
+        """Give every clip random numbers of its own, without drawing from the run's.
 
-        Then each clip has random numbers of its own, so that those of the run stay the same everywhere; a prior that draws
-        some makes other clips than in one process.
+        So a run draws the same frames in the same order whatever its prior draws and in however many processes, and what
+        two priors differ in is no matter of chance.
         """
+        fork = torch.Generator().set_state(self.state.generator.get_state())
+        return [torch.Generator().manual_seed(seed) for seed in torch.randint(2**62, (count,), generator=fork).tolist()]
+
+    def _redraw(self, requests: list[ClipRequest]) -> list[Tensor]:
+        """Have the prior redraw clips; of several processes each does its share and gets the rest from the others."""
         first, count = self.accelerator.process_index, self.accelerator.num_processes
-        if count > 1:
-            fork = torch.Generator().set_state(self.state.generator.get_state())
-            seeds = torch.randint(2**62, (len(requests),), generator=fork).tolist()
-            chances = [torch.Generator().manual_seed(seed) for seed in seeds]
-            requests = [replace(request, generator=chance) for request, chance in zip(requests, chances, strict=True)]
         with torch.no_grad():
             mine = regenerate_all(self.prior, requests[first::count])
         if count == 1:
