@@ -147,7 +147,7 @@ def test_the_commands_pictures_say_it(tmp_path):
     with Image.open(tmp_path / "a.png") as image:
         check(read_xmp(image.info["XML:com.adobe.xmp"]), made)
     assert made.version == __version__
-    assert made.prior == "projection"
+    assert made.prior == "embedded"
     assert "seed 3" in made.settings
     assert re.match(r"\d{4}-\d\d-\d\dT", made.created)
 

@@ -127,7 +127,7 @@ def test_the_command_line_signs(authority, tmp_path):
     assert cli.main(["render", str(astronaut_avatar()), "-o", str(tmp_path / "a.png"), *words]) == 0
     verdict, manifest = verify(tmp_path / "a.png", authority.pem)
     assert verdict == "Trusted"
-    assert "prior projection" in json.dumps(manifest)
+    assert "prior embedded" in json.dumps(manifest)
 
 
 @pytest.mark.parametrize("harm", ["no key", "no file", "other key", "no certificate", "locked", "ply", "curve"])

@@ -92,7 +92,8 @@ def test_memory_stays_within_its_bounds_and_the_log_says_why(network, caplog):
 
 def test_equal_pictures_do_not_differ(network):
     loss = Lpips(network, memory_mb=1)
-    assert float(loss(pictures(2), pictures(2), ["a", "b"])) == 0
+    # Some processors round differently when pictures come together than when one comes alone.
+    assert float(loss(pictures(2), pictures(2), ["a", "b"])) < 1e-10
     assert float(loss(pictures(2), pictures(2, 1), ["c", "d"])) > 0.01
 
 

@@ -196,7 +196,10 @@ def _gnm() -> Finding:
 def _priors() -> list[Finding]:
     from zero1toa.assets import TABLE, missing
 
-    findings = [Finding("prior projection", "ok", "works offline, without weights")]
+    findings = [
+        Finding("prior embedded", "ok", "works offline; its weights come with the program"),
+        Finding("prior projection", "ok", "works offline, without weights"),
+    ]
     for entry in TABLE:
         if entry.files and missing(entry.name):
             text = f"optional: {entry.size / 1e9:.1f} GB of weights are not here"

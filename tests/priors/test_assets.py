@@ -57,7 +57,7 @@ def test_unknown_priors_are_refused_with_the_names_there_are(empty):
 
 def test_auto_takes_what_there_is_and_says_why(empty, hub):
     name, why = choose_prior("auto", CPU)
-    assert name == "projection"
+    assert name == "embedded"
     assert "aniportrait: too slow without a GPU" in why
     assert choose_prior("projection", CPU) == ("projection", "")
     assert choose_prior("aniportrait", CPU) == ("aniportrait", "")
@@ -71,7 +71,7 @@ def test_auto_looks_at_files_and_at_free_memory(empty, monkeypatch):
         file.place.parent.mkdir(parents=True, exist_ok=True)
         file.place.touch()
     name, why = choose_prior("auto", gpu)
-    assert name == "projection"
+    assert name == "embedded"
     assert "needs 10 GB of GPU memory, 6 are free" in why
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device=None: (20e9, 24e9))
     assert choose_prior("auto", gpu)[0] == "aniportrait"

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from zero1toa.priors.base import DiffusionConfig, VideoPrior
 
-# From the best to the one that always works. What comes after that is only taken by name: it has yet to beat it.
-NAMES = ("aniportrait", "wan-animate", "echomimic", "wan-vace", "animatediff", "projection", "embedded")
+# From the best to the one that learns nothing. The last two are always here.
+NAMES = ("aniportrait", "wan-animate", "echomimic", "wan-vace", "animatediff", "embedded", "projection")
 
 
 def load_prior(name: str, config: DiffusionConfig, device: torch.device) -> VideoPrior:
@@ -81,7 +81,7 @@ def choose_prior(name: str, device: torch.device) -> tuple[str, str]:
             because = f" ({'; '.join(reasons)})" if reasons else ""
             return candidate, f"the prior is {candidate}, the best that can be used here{because}"
         reasons.append(f"{candidate}: {reason}")
-    raise AssertionError("the last prior can always be used")
+    raise AssertionError("the last priors can always be used")
 
 
 def _unknown(name: str) -> PriorError:
