@@ -82,9 +82,9 @@ def compose(
     return (weights[:, :, None] * sources).sum(1) * shade + residual
 
 
-def known_share(confidence: Float[Tensor, "*S"]) -> Float[Tensor, "*S"]:
-    """Say how far the warp is the picture, by its confidence."""
-    return ((confidence - UNSURE) / (SURE - UNSURE)).clamp(0, 1)
+def known_share(confidence: Float[Tensor, "*S"], unsure: float = UNSURE, sure: float = SURE) -> Float[Tensor, "*S"]:
+    """Say how far the photo knows a pixel by its confidence: not below `unsure`, wholly from `sure` on."""
+    return ((confidence - unsure) / (sure - unsure)).clamp(0, 1)
 
 
 class PhotoEncoder(nn.Module):

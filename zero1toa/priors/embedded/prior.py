@@ -20,7 +20,7 @@ from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
 from zero1toa.priors.base import ClipRequest, DiffusionConfig
 from zero1toa.priors.conditioning import draw_landmarks
 from zero1toa.priors.embedded.conditions import PAINTED, SIZE, photo_input, pictures_first
-from zero1toa.priors.embedded.model import Conditions, CopyUNet, Recipe, compose
+from zero1toa.priors.embedded.model import Conditions, CopyUNet, Recipe, compose, known_share
 from zero1toa.priors.embedded.windows import Windows, cut, face_windows, lay, move, see
 from zero1toa.priors.noise import TRAIN_STEPS, Schedule, alphas_kept, begin, chosen_start, denoise, zero_snr_schedule
 from zero1toa.priors.pictures import keep_background, load_pretrained
@@ -94,11 +94,9 @@ class EmbeddedPrior:
         faces = velocity.enlarged(painted, request.frames)
         whole = lay(faces, projected, sight.windows)
         inside = lay([torch.ones(face.shape[:2]) for face in faces], torch.zeros_like(sight.trust), sight.windows)
-        whole = torch.lerp(projected, whole, _softened(_skin(request, sight.trust) * inside)[..., None])
         # The network's own answer is coarser than the request's pixels, and no better where the photo is to be trusted.
-        low, high = GIVES_WAY
-        known = ((sight.trust - low) / (high - low)).clamp(0, 1)
-        return keep_background(torch.lerp(whole, projected, known[..., None]), request)
+        paints = _softened(_skin(request, sight.trust) * inside) * (1 - known_share(sight.trust, *GIVES_WAY))
+        return keep_background(torch.lerp(projected, whole, paints[..., None]), request)
 
     def recipe(self, sample: Float[Tensor, "T 3 S S"], timestep: float, angle: float, conditions: Conditions) -> Tensor:
         """Say how to compose the clean pictures of a noisy sample, window by window."""
