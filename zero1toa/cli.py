@@ -373,7 +373,7 @@ def run_batch(options: argparse.Namespace) -> int:
 
 def run_compare(options: argparse.Namespace) -> int:
     """Make avatars by several methods and score them; what is there already is not made again."""
-    from zero1toa.evaluation.ablation import Outcome, as_markdown, compare, mean_scores, write_results
+    from zero1toa.evaluation.ablation import Outcome, as_markdown, compare, write_results
     from zero1toa.evaluation.methods import methods_named
     from zero1toa.evaluation.subjects import load_subjects
     from zero1toa.head import load_head
@@ -395,7 +395,7 @@ def run_compare(options: argparse.Namespace) -> int:
                 "scored", f"{told.subject.name}, {told.method.title}: {scores}", method=told.method.name, **told.scores
             )
         write_results(options.output, outcomes)
-        text = f"the comparison is in {options.output}\n{as_markdown(mean_scores(outcomes))}"
+        text = f"the comparison is in {options.output}\n{as_markdown(outcomes)}"
         reporter.say("saved", text, folder=str(options.output))
     return 0
 

@@ -70,21 +70,36 @@ def mean_scores(outcomes: Sequence[Outcome]) -> dict[str, dict[str, float]]:
     return table
 
 
-def as_markdown(table: dict[str, dict[str, float]]) -> str:
-    """Write a table of methods and scores."""
+def as_markdown(outcomes: Sequence[Outcome]) -> str:
+    """Write a table of methods and mean scores.
+
+    Behind each mean is what the method differs by from the first, with the standard error of that over the subjects, if
+    there are several.
+    """
+    table = mean_scores(outcomes)
     names = list(dict.fromkeys(name for row in table.values() for name in row))
+    first, each = next(iter(table)), {(one.method.title, one.subject.name): one.scores for one in outcomes}
     lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    for method, row in table.items():
-        lines.append(f"| {method} | " + " | ".join(f"{row[name]:.2f}" if name in row else "" for name in names) + " |")
+    for title, row in table.items():
+        pairs = [(scores, each.get((first, subject), {})) for (method, subject), scores in each.items() if method == title]
+        cells = []
+        for name in names:
+            ahead = [ours[name] - theirs[name] for ours, theirs in pairs if name in ours and name in theirs]
+            known = title != first and len(ahead) > 1
+            cells.append((f"{row[name]:.2f}" if name in row else "") + (f" ({_mean_and_error(ahead)})" if known else ""))
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _mean_and_error(values: Sequence[float]) -> str:
+    return f"{np.mean(values):+.2f} ± {np.std(values, ddof=1) / len(values) ** 0.5:.2f}"
 
 
 def write_results(folder: Path, outcomes: Sequence[Outcome]) -> None:
     """Write the table (table.md, scores.json) and for every subject a sheet and a short video, methods side by side."""
-    table = mean_scores(outcomes)
-    (folder / "table.md").write_text(as_markdown(table))
+    (folder / "table.md").write_text(as_markdown(outcomes))
     each = [{"subject": outcome.subject.name, "method": outcome.method.name, **outcome.scores} for outcome in outcomes]
-    (folder / "scores.json").write_text(json.dumps({"mean": table, "each": each}, indent=1))
+    (folder / "scores.json").write_text(json.dumps({"mean": mean_scores(outcomes), "each": each}, indent=1))
     for name in dict.fromkeys(outcome.subject.name for outcome in outcomes):
         of_subject = [outcome for outcome in outcomes if outcome.subject.name == name]
         write_image(folder / f"{name}.png", _views_sheet(of_subject))

@@ -1,4 +1,7 @@
-"""What the paper compares (Zero-1-to-A, table 2): the same prior and number of steps, one idea less at a time."""
+"""What the paper compares (Zero-1-to-A, table 2): the same prior and number of steps, one idea less at a time.
+
+Beside these stands what there is before the first step, which says how much there is for methods to differ in.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +42,7 @@ METHODS = (
     Method("no-spatial", "without the spatial stage", _curriculum(spatial_clips=0, relaxed_from=0)),
     Method("no-temporal", "without the temporal stage", _curriculum(relaxed_clips=0, exaggerated_clips=0)),
     Method("once", "one-time dataset", _once),
+    Method("seed", "first splats alone", _curriculum(iterations=0)),
     Method("sds", "score distillation", lambda config: replace(config, trainer=replace(config.trainer, distill=True))),
 )
 
