@@ -124,6 +124,19 @@ def test_foreground_colours_lose_the_planted_background():
     np.testing.assert_array_equal(estimate[alpha == 1], photo[alpha == 1])
 
 
+def test_the_rim_of_dark_hair_is_dark_though_face_and_wall_are_bright():
+    """Plant the answer: a bright face in a frame of dark hair before a bright wall."""
+    rows, columns = np.mgrid[:128, :128].astype(np.float32)
+    from_middle = np.hypot(rows - 64, columns - 64)
+    truth = np.where(from_middle[..., None] < 36, np.float32([220, 180, 160]), np.float32([40, 25, 20]))
+    alpha = np.clip((48 - from_middle) / 8 + 0.5, 0, 1).astype(np.float32)
+    photo = truth * alpha[..., None] + np.float32([230, 230, 240]) * (1 - alpha[..., None])
+    estimate = estimate_foreground(photo.round().astype(np.uint8), alpha)
+    band = (alpha > 0.1) & (alpha < 0.95)
+    assert np.abs(photo[band] - truth[band]).mean() > 50
+    assert np.abs(estimate[band] - truth[band]).mean() < 6
+
+
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
 def test_foreground_of_flat_alpha_is_finite(alpha):
     photo = data.astronaut()[:37, :53]

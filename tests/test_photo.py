@@ -276,6 +276,8 @@ def test_a_neck_narrower_than_the_mesh_is_closed_from_the_side(head, reference):
 # ------------------------------------------------------------------------------------------------------------ hair
 
 HAIR = (0.15, 0.08, 0.05)
+# Where pictures from behind show long hair, and the back of the head above it.
+BEHIND, CROWN = np.s_[60:110, 48:112], np.s_[30:50, 68:92]
 
 
 @pytest.fixture(scope="module")
@@ -301,6 +303,31 @@ def test_the_back_of_the_head_continues_the_hair_before_it(head, long_haired):
     color, trust = photo.colors(face, torch.full((len(face), 3), 1 / 3))
     assert (color - torch.tensor(HAIR)).abs().max() < 0.1
     assert 0.2 < trust.mean() < 0.5
+
+
+def test_the_two_sides_of_hair_meet_softly_behind(head, long_haired):
+    light = (0.55, 0.4, 0.25)
+    hair = (long_haired.image - torch.tensor(HAIR)).abs().amax(-1) < 0.02
+    image = long_haired.image.clone()
+    image[hair & (torch.arange(SIZE) > SIZE // 2)] = torch.tensor(light)
+    both = replace(long_haired, image=image)
+    behind = drawn(head, both, 180.0)[0][BEHIND].mean((0, -1))
+    whole = (behind[:4].mean() - behind[-4:].mean()).abs()
+    assert whole > 0.5 * (sum(light) - sum(HAIR)) / 3, "each side keeps its own colour"
+    assert (behind[4:] - behind[:-4]).abs().max() < 0.35 * whole, "and no line parts them"
+
+
+def test_hair_far_behind_has_strands_where_the_photo_has(head, long_haired):
+    hair = (long_haired.image - torch.tensor(HAIR)).abs().amax(-1) < 0.02
+    stripes = 0.7 + 0.6 * (torch.arange(SIZE) // 3 % 2)[None, :, None].float()
+    striped = replace(long_haired, image=torch.where(hair[..., None], long_haired.image * stripes, long_haired.image))
+    bands = [PhotoSurface(person).band for person in (long_haired, striped)]
+    assert bands[0] is not None
+    assert bands[1] is not None
+    assert bands[0].contrast < 0.02
+    assert bands[1].contrast > 0.2
+    plain, stranded = (drawn(head, person, 180.0)[0][CROWN].mean(-1).std() for person in (long_haired, striped))
+    assert stranded > 3 * plain
 
 
 def test_a_bald_head_gets_no_hair(head, reference):

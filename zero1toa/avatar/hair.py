@@ -169,9 +169,13 @@ def _lining(photo: PhotoSurface, hull: _Hull, outline: Float[Tensor, "H W"], spa
     rows, columns = y.long(), source.long().clamp(0, outline.shape[1] - 1)
     mirrored, alpha = photo.reference.image[rows, columns], photo.reference.alpha[rows, columns].clamp_max(0.95)
     clear &= _inside(photo, means) & (alpha > 0.6)
-    # A narrow strip seen again and again would look like beads: its mean colour does better.
+    # A narrow strip seen again and again would look like beads: its mean colour does better. The two sides meet behind.
     wide = (strip / (MIRRORED_WHOLE * (chin - top))).clamp_max(1.0)[:, None]
-    color = torch.lerp(_strip_colors(photo, hull)[rows, side.long()], mirrored, wide)
+    tones, side = _strip_colors(photo, hull)[rows], side.long()
+    tone, other = tones[torch.arange(len(side)), side], tones[torch.arange(len(side)), 1 - side]
+    both = torch.from_numpy(gaussian_filter1d(hull.wraps.all(1).astype(np.float32), 4))[rows]
+    meeting = (both * (1 - reach / strip.clamp_min(1)) / 2)[:, None]
+    color = (torch.lerp(tone, other, meeting) + wide * (mirrored - tone)).clamp(0, 1)
     radius = torch.full_like(x, 0.65 * spacing)
     return [_bind(photo, *(t[clear] for t in (means, radius, color, alpha, normals)))]
 

@@ -1,9 +1,10 @@
 """The hair that a photo shows, and a guess at the rest: what lies behind the outline mirrors what lies before it.
 
 Seen from the middle of the face, hair is a band between the hairline and the person's outline. The scalp behind the
-outline continues that band as a mirror would: strands meet themselves at the outline, so there is no seam, and the
-back of the head has the texture of hair instead of its mean colour. Directions in which the photo shows no hair, below
-the ears of most people, are mirrored into those in which it does.
+outline continues that band as a mirror would: strands meet themselves at the outline, so there is no seam. A mirror of
+a mirror would draw rings, so farther behind are the band's mean colours, from one side of the head over to the other, in
+strands that part at the crown and differ in brightness as the photo's do. Directions in which the photo shows no hair,
+below the ears of most people, are mirrored into those in which it does.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ BINS = 256
 THINNEST, NARROWEST, RIM, MOSTLY = 0.1, 1.0, 0.06, 0.9
 # Share of the band at the hairline that is left out.
 HAIRLINE = 0.3
+# How much of the hair's circle, in bins, goes into the mean colour of one direction; most that strands may differ in brightness.
+TONE_BINS, STRAND_BINS, STRONGEST = 20.0, 9, 0.3
 # How far behind the eyes the middle of the skull lies, in metres.
 SKULL_BEHIND_EYES = 0.09
 
@@ -37,18 +40,23 @@ class HairBand:
     centre: Float[np.ndarray, "3"]  # middle of the skull in the world, metres
     axes: Float[np.ndarray, "3 3"]  # the camera's right, up and backward, as rows
     radius: float  # of the skull, in pixels
+    tones: Float[np.ndarray, "B 3"]  # the mean colour by angle, smooth
+    contrast: float  # how much strands differ in brightness, as a share of it
 
-    def as_arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Give middle with arc and radius (5), the radii (B, 2), centre and axes, for compiled code."""
-        numbers = np.array([*self.middle, self.first, self.last, self.radius], np.float32)
-        radii = np.stack([self.inner, self.outer], 1).astype(np.float32)
-        return numbers, radii, self.centre.astype(np.float32), self.axes.astype(np.float32)
+    def as_arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Give middle with arc, radius and contrast (6), the radii (B, 2), centre, axes and tones, for compiled code."""
+        numbers = np.array([*self.middle, self.first, self.last, self.radius, self.contrast])
+        arrays = numbers, np.stack([self.inner, self.outer], 1), self.centre, self.axes, self.tones
+        return tuple(np.ascontiguousarray(array, np.float32) for array in arrays)  # pyright: ignore[reportReturnType]
 
 
-NO_HAIR = HairBand(np.zeros(2), np.zeros(BINS), np.ones(BINS), 0.0, 1.0, np.zeros(3), np.eye(3), 1.0)
+NO_HAIR = HairBand(
+    np.zeros(2), np.zeros(BINS), np.ones(BINS), 0.0, 1.0, np.zeros(3), np.eye(3), 1.0, np.zeros((BINS, 3)), 0.0
+)  # fmt: skip
 
 
 def find_hair_band(
+    image: Float[Tensor, "H W 3"],
     alpha: Float[Tensor, "H W"],
     hair: Float[Tensor, "H W"],
     *,
@@ -85,10 +93,26 @@ def find_hair_band(
     outer[arc] = np.minimum(smooth, ends[arc]) - max(0.012 * face_height, 2.0)
     # Skin shows through at the hairline, and a mirror there would draw rings of it.
     inner[arc] += HAIRLINE * (outer - inner)[arc]
+    inner = np.minimum(inner, outer - 2)
+    shown = is_hair & (steps >= inner[:, None]) & (steps <= outer[:, None])
+    shown[:first], shown[last + 1 :] = False, False
+    tones, contrast = _tones(image.numpy()[y, x], shown)
     return HairBand(
-        middle.numpy(), np.minimum(inner, outer - 2), outer, float(angles[first]), float(angles[last]), centre.numpy(),
-        axes.numpy(), float(np.mean(outer[arc])) if last > first else math.inf,
+        middle.numpy(), inner, outer, float(angles[first]), float(angles[last]), centre.numpy(), axes.numpy(),
+        float(np.mean(outer[arc])) if last > first else math.inf, tones, contrast,
     )  # fmt: skip
+
+
+def _tones(colors: Float[np.ndarray, "B R 3"], shown: Bool[np.ndarray, "B R"]) -> tuple[Float[np.ndarray, "B 3"], float]:
+    """Give the mean colour of hair by angle, and how much neighbouring strands differ in brightness, as a share of it."""
+    blur = lambda values: gaussian_filter1d(values, TONE_BINS, axis=0, mode="wrap")
+    total = np.where(shown[..., None], colors, 0.0).sum(1)
+    tones = blur(total) / blur(shown.sum(1).astype(float))[:, None].clip(1e-6)
+    brightness = np.where(shown, colors.mean(-1), 0.0)
+    near = lambda values: uniform_filter1d(values, STRAND_BINS, axis=0, mode="wrap")
+    around = near(brightness) / near(shown.astype(float)).clip(1e-6)
+    apart = (brightness - around)[shown].std() / max(brightness[shown].mean(), 1e-3) if shown.any() else 0.0
+    return tones, min(2 * float(apart), STRONGEST)
 
 
 def _longest_run(marks: Bool[np.ndarray, "B"]) -> tuple[int, int]:

@@ -10,6 +10,9 @@ import math
 import numpy as np
 from numba import njit, prange
 
+# Locks of hair around the crown, how far back that leans from straight up, and how strands wave, in turns and metres.
+LOCKS, CROWN, WAVE, WAVE_LENGTH = 26, 0.6, 0.006, 0.012
+
 
 @njit(cache=True, fastmath=True, error_model="numpy")
 def _ramp(value, low, high):
@@ -60,26 +63,62 @@ def _fold(value, low, high):
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
-def _combed(vertices, a, b, c, wa, wb, wc, band):
-    """Say at which pixel the photo shows hair like that of a point of the scalp, and whether in the same direction.
+def _strands(turn):
+    """Give brightness from -1 to 1 by the direction from the crown, in turns: locks, and finer ones on them."""
+    total = 0.0
+    for octave in range(2):
+        at = (turn % 1.0) * LOCKS * (octave + 1)
+        lock = math.floor(at)
+        here, there = _noise(lock), _noise((lock + 1) % (LOCKS * (octave + 1)))
+        total += (here + _ramp(at - lock, 0.0, 1.0) * (there - here)) / 2.0
+    return total
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _noise(number):
+    """Give a number from -1 to 1 that has nothing to do with its neighbours'."""
+    value = math.sin(number * 12.9898 + 4.1414) * 43758.5453
+    return 2.0 * (value - math.floor(value)) - 1.0
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _combed(vertices, a, b, c, wa, wb, wc, band, image):
+    """Give the colour of hair at a point of the scalp, and say how far the photo shows hair in the same direction.
 
     See `zero1toa.render.hair`.
     """
-    numbers, radii, centre, axes = band
+    numbers, radii, centre, axes, tones = band
     right = up = backward = 0.0
     for k in range(3):
         away = wa * vertices[a, k] + wb * vertices[b, k] + wc * vertices[c, k] - centre[k]
         right += axes[0, k] * away
         up += axes[1, k] * away
-        backward += axes[2, k] * away
+        backward -= axes[2, k] * away
     # From straight down over the left and the top of the picture to straight down again.
     straight = math.atan2(right, up) + math.pi
     angle = _fold(straight, numbers[2], numbers[3])
     before = 1.0 - _ramp(abs(straight - angle), 0.05, 0.2)
-    behind = math.atan2(-backward, math.hypot(right, up)) * numbers[4]
+    behind = math.atan2(backward, math.hypot(right, up))
     row = min(int(angle / (2.0 * math.pi) * len(radii)), len(radii) - 1)
-    radius = _fold(radii[row, 1] - abs(behind), radii[row, 0], radii[row, 1])
-    return numbers[0] - radius * math.sin(angle), numbers[1] + radius * math.cos(angle), before
+    passed = abs(behind) * numbers[4]
+    radius = _fold(radii[row, 1] - passed, radii[row, 0], radii[row, 1])
+    x, y = numbers[0] - radius * math.sin(angle), numbers[1] + radius * math.cos(angle)
+    far = _ramp(passed / (radii[row, 1] - radii[row, 0]), 0.25, 1.0) if behind > 0.0 else 0.0
+    other = int(_fold(2.0 * math.pi - straight, numbers[2], numbers[3]) / (2.0 * math.pi) * len(radii))
+    other = min(other, len(radii) - 1)
+    # The two sides meet behind.
+    own = 0.5 + 0.5 * abs(right) / max(math.hypot(right, backward), 1e-9)
+    from_crown = math.cos(CROWN) * backward - math.sin(CROWN) * up
+    turn = math.atan2(right, from_crown) / (2.0 * math.pi) + WAVE * math.sin(up / WAVE_LENGTH)
+    # At the crown itself, where they all meet, strands are too fine to see.
+    parted = _ramp(math.hypot(right, from_crown) / math.hypot(math.hypot(right, up), backward), 0.1, 0.5)
+    light = 1.0 + numbers[5] * parted * _strands(turn)
+    color = (
+        (1.0 - far) * _pixel(image, x, y, 0) + far * min(light * (own * tones[row, 0] + (1.0 - own) * tones[other, 0]), 1.0),
+        (1.0 - far) * _pixel(image, x, y, 1) + far * min(light * (own * tones[row, 1] + (1.0 - own) * tones[other, 1]), 1.0),
+        (1.0 - far) * _pixel(image, x, y, 2) + far * min(light * (own * tones[row, 2] + (1.0 - own) * tones[other, 2]), 1.0),
+    )
+    return color, before
 
 
 @njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
@@ -110,10 +149,10 @@ def look_up(
         if seen < 0.98:
             hair = wa * hairy[a] + wb * hairy[b] + wc * hairy[c]
             if hair > 0.0:
-                hx, hy, before = _combed(vertices, a, b, c, wa, wb, wc, band)
+                like_hair, before = _combed(vertices, a, b, c, wa, wb, wc, band, image)
                 hair = hair if scalp[f] else hair * before
                 for k in range(3):
-                    color[p, k] += hair * (_pixel(image, hx, hy, k) - color[p, k])
+                    color[p, k] += hair * (like_hair[k] - color[p, k])
                 best = max(best, hair * combed)
             if not hidden[f] and drawn_out < 1.0:
                 relit = (

@@ -205,7 +205,7 @@ class PhotoSurface:
         viewmat = self.reference.camera.viewmats[0, :3, :3]
         between = self.reference.vertices[eyes].mean(0)
         return find_hair_band(
-            self.reference.alpha, self.hair,
+            self.reference.image, self.reference.alpha, self.hair,
             middle=torch.stack([self.vertex_views[eyes, 0].mean(), torch.tensor((top + chin) / 2)]),
             face_height=chin - top,
             centre=between + SKULL_BEHIND_EYES * viewmat[2],
