@@ -8,6 +8,7 @@ Natural Image Matting", 2008) finds the edge to the pixel, because it follows th
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
@@ -319,5 +320,5 @@ def estimate_foreground(image: UInt8[np.ndarray, "H W 3"], alpha: Float32[np.nda
 
     if not (alpha > 0.95).any():
         return image.copy()
-    estimated = estimate_foreground_ml(image / 255.0, alpha.astype(np.float64))
+    estimated = cast("np.ndarray", estimate_foreground_ml(image / 255.0, alpha.astype(np.float64)))
     return np.where(alpha[..., None] > 0.95, image, (estimated * 255).round().clip(0, 255).astype(np.uint8))

@@ -22,7 +22,7 @@ BINS = 256
 THINNEST, NARROWEST, RIM, MOSTLY = 0.1, 1.0, 0.06, 0.9
 # Share of the band at the hairline that is left out.
 HAIRLINE = 0.3
-# How much of the hair's circle, in bins, goes into the mean colour of one direction; most that strands may differ in brightness.
+# How much of the circle, in bins, goes into one mean colour and into one lock; most that strands may differ in brightness.
 TONE_BINS, STRAND_BINS, STRONGEST = 20.0, 9, 0.3
 # How far behind the eyes the middle of the skull lies, in metres.
 SKULL_BEHIND_EYES = 0.09
