@@ -6,11 +6,13 @@ basis of its landmarks once, and an iteration is a least-squares step with a few
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from zero1toa.head.base import HeadModel
 from zero1toa.types import Identity
@@ -24,7 +26,7 @@ EXPECTED_ERROR = 0.01  # of the face's width
 
 @dataclass(frozen=True, slots=True)
 class LandmarkBasis:
-    """Landmarks of a head in its rest pose: mean (L, 3), change per shape (S, L, 3) and per expression (E, L, 3); metres."""
+    """Landmarks, or other points, of a head in its rest pose, metres: mean, change per shape, change per expression."""
 
     mean: Float[np.ndarray, "L 3"]
     shape: Float[np.ndarray, "S L 3"]
@@ -47,20 +49,31 @@ class Pose:
     centre: tuple[float, float]
 
 
+# What else there is to say about a pose than landmarks do: a Hessian and a gradient (downhill) by shape, expression, turn and
+# translation.
+Evidence = Callable[[Pose], tuple[Float[np.ndarray, "Q Q"], Float[np.ndarray, "Q"]]]
+
+
 def landmark_basis(head: HeadModel, identity: Identity | None = None) -> LandmarkBasis:
     """Reduce a head model to its landmarks; with an `identity`, around that person instead of the average one."""
     start = identity or head.neutral_identity()
-    rest = head.rest_state()
-    mean = head.landmarks(head.vertices(start, rest))[0]
-    count = len(head.expression_names)
-    moved = replace(head.rest_state(count), expression=torch.eye(count))
-    expression = head.landmarks(head.vertices(start, moved)) - mean
+    basis = expression_basis(head, start, head.landmarks)
+    mean = torch.from_numpy(basis.mean).float()
 
-    def of_shape(shape: torch.Tensor) -> torch.Tensor:
-        return head.landmarks(head.vertices(replace(start, shape=shape), rest))[0]
+    def of_shape(shape: Tensor) -> Tensor:
+        return head.landmarks(head.vertices(replace(start, shape=shape), head.rest_state()))[0]
 
     shapes = torch.func.vmap(lambda step: of_shape(start.shape + step) - mean)(torch.eye(len(start.shape)))
-    return LandmarkBasis(*(part.double().numpy() for part in (mean, shapes, expression)))
+    return replace(basis, shape=shapes.double().numpy())
+
+
+def expression_basis(head: HeadModel, identity: Identity, points: Callable[[Tensor], Tensor]) -> LandmarkBasis:
+    """Reduce one person, whose shape is known, to some points of posed vertices."""
+    mean = points(head.vertices(identity, head.rest_state()))[0]
+    count = len(head.expression_names)
+    moved = replace(head.rest_state(count), expression=torch.eye(count))
+    expression = points(head.vertices(identity, moved)) - mean
+    return LandmarkBasis(mean.double().numpy(), np.zeros((0, len(mean), 3)), expression.double().numpy())
 
 
 def project(basis: LandmarkBasis, pose: Pose) -> tuple[Float[np.ndarray, "L 2"], Float[np.ndarray, "L 3"]]:
@@ -93,10 +106,11 @@ def fit(
     expression_prior: Float[np.ndarray, "E"] | None = None,
     expression_ridge: float = EXPRESSION_RIDGE,
     expression_range: tuple[float, float] = (0.0, 1.0),
+    evidence: Evidence | None = None,
 ) -> Pose:
     """Minimise robust landmark distances plus ridges over shape, expression (held in a range) and rigid pose.
 
-    Expressions are pulled towards `expression_prior` (zero without one).
+    Expressions are pulled towards `expression_prior` (zero without one), and everything by further `evidence`.
     """
     scale = EXPECTED_ERROR * np.ptp(points[:, 0])
     prior = np.zeros(len(pose.expression)) if expression_prior is None else expression_prior
@@ -107,11 +121,11 @@ def fit(
     for _ in range(iterations):
         pixels, seen = project(basis, pose)
         residual = (points - pixels) / scale
-        trust = weights / (1 + (residual**2).sum(1) / ROBUST**2) ** 2
-        jacobian = _jacobian(basis, pose, seen).reshape(-1, residual.size) / scale
-        weighted = jacobian * np.repeat(trust, 2)
-        hessian = weighted @ jacobian.T
-        gradient = weighted @ residual.ravel()
+        moved = jacobian(basis, pose, seen).reshape(-1, residual.size) / scale
+        weighted = moved * np.repeat(weights * robust(residual), 2)
+        hessian, gradient = weighted @ moved.T, weighted @ residual.ravel()
+        if evidence is not None:
+            hessian, gradient = (ours + theirs for ours, theirs in zip((hessian, gradient), evidence(pose), strict=True))
         now = np.concatenate([pose.shape, pose.expression, np.zeros(6)])
         target = np.concatenate([np.zeros(shapes), prior, np.zeros(6)])
         hessian[np.diag_indices_from(hessian)] += ridge
@@ -121,7 +135,12 @@ def fit(
     return pose
 
 
-def _jacobian(basis: LandmarkBasis, pose: Pose, seen: Float[np.ndarray, "L 3"]) -> Float[np.ndarray, "P L 2"]:
+def robust(residual: Float[np.ndarray, "L D"]) -> Float[np.ndarray, "L"]:
+    """Weigh residuals, in units of what is expected, by Geman and McClure: those far off say little."""
+    return 1 / (1 + (residual**2).sum(1) / ROBUST**2) ** 2
+
+
+def jacobian(basis: LandmarkBasis, pose: Pose, seen: Float[np.ndarray, "L 3"]) -> Float[np.ndarray, "Q L 2"]:
     """Differentiate pixels by shape, expression, a turn of the head about its own origin, and translation."""
     turned = seen - pose.translation
     cross = np.zeros((3, *turned.shape))
