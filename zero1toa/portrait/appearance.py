@@ -22,9 +22,9 @@ from zero1toa.types import PARTS, Camera, Identity
 
 # What does not change its looks with its pose; the inside of a mouth does.
 LOOKED_AT = ("skin", "lips", "eyelids", "eyes")
-POINTS, FEWEST = 4000, 100
+POINTS, FEWEST = 3000, 100
 # Width at which faces are looked at, in pixels, and how far around their middle, in widths.
-WIDTH, REACH = 200, 1.2
+WIDTH, REACH = 200, 0.9
 # The two blurs, in widths of the face.
 FINEST, COARSEST = 0.006, 0.08
 # A difference in colour that counts as much as a landmark that is off by its expected error, and what all points together
@@ -119,9 +119,12 @@ class Appearance:
             slope = np.stack([look.sample(look.along_x, pixels), look.sample(look.along_y, pixels)], -1) * look.scale / UNLIKE
             facing = -(self.normals @ pose.rotation.T * seen).sum(1) / np.linalg.norm(seen, axis=1)
             trust = weight * np.clip((facing - GRAZING) / (HEAD_ON - GRAZING), 0, 1) * robust(unlike)
-            moved = np.einsum("qpk,pck->qpc", jacobian(self.basis, pose, seen), slope).reshape(-1, unlike.size)
-            weighted = moved * np.repeat(trust, 3)
-            return weighted @ moved.T, weighted @ unlike.ravel()
+            # What points weigh along and between the axes of the picture: a few numbers each, where colours are three.
+            metric, aim = np.einsum("pck,pcl,p->pkl", slope, slope, trust), np.einsum("pck,pc,p->pk", slope, unlike, trust)
+            moved = jacobian(self.basis, pose, seen)
+            weighted = moved[..., :1] * metric[:, 0] + moved[..., 1:] * metric[:, 1]
+            flat = moved.reshape(len(moved), -1)
+            return weighted.reshape(len(moved), -1) @ flat.T, flat @ aim.ravel()
 
         return pull
 
