@@ -50,6 +50,18 @@ def test_a_planted_performance_is_found_again(head):
     assert max(errors) < 1.0
 
 
+def test_brows_can_rise_as_high_as_brows_do(head):
+    basis = expression_basis(head, head.neutral_identity(), head.landmarks)
+    still, raised = planted(basis, 0.0, np.zeros(52)), np.zeros(52)
+    raised[head.expression_names.index("browInnerUp")] = 2.4
+    points = project(basis, planted(basis, 0.0, raised))[0]
+    follower = tracking.Follower(basis, still)
+    for _ in range(3):
+        found = follower.next(points)
+    assert found.expression[head.expression_names.index("browInnerUp")] > 1.9
+    assert np.linalg.norm(project(basis, found)[0] - points, axis=1).max() < 1.0
+
+
 def test_frames_without_a_face_hold_the_pose_before(head, astronaut):
     portrait = prepare_portrait(astronaut, head, config=PortraitConfig(size=256))
     moved, empty = np.roll(astronaut, 12, axis=1), np.zeros_like(astronaut)

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from zero1toa.head.base import HeadModel
+from zero1toa.head.base import ARKIT_NAMES, HeadModel
 from zero1toa.portrait.appearance import Appearance
 from zero1toa.portrait.detect import FaceTracker
 from zero1toa.portrait.fit import compose, decompose, landmark_weights
@@ -23,7 +23,10 @@ log = logging.getLogger(__name__)
 # photo. Half beyond either end of the ARKit range, mouths open wide and brows that started raised can come down: the
 # mean landmark distance falls from 0.67 % of the face's width to 0.52 %, on eyes and lips from 0.83 % to 0.60 %.
 EXPRESSION_RIDGE, ITERATIONS = 1.0, 4
-EXPRESSION_RANGE = (-0.5, 1.5)
+# Brows may rise by three units: one of browInnerUp is 3 mm, and those who cannot lift the inner ends look angry.
+LOWEST, HIGHEST, HIGHEST_BROWS = -0.5, 1.5, 3.0
+RAISED = ("browInnerUp", "browOuterUpLeft", "browOuterUpRight")
+EXPRESSION_RANGE = LOWEST, np.array([HIGHEST_BROWS if name in RAISED else HIGHEST for name in ARKIT_NAMES])
 
 
 # How a face looks says more than its landmarks do, which then count for a thirtieth. On five clips faces gain 0.6 dB by it,
