@@ -24,7 +24,7 @@ from zero1toa.types import PARTS, Camera, Identity
 LOOKED_AT = ("skin", "lips", "eyelids", "eyes")
 POINTS, FEWEST = 3000, 100
 # Width at which faces are looked at, in pixels, and how far around their middle, in widths.
-WIDTH, REACH = 200, 0.9
+WIDTH, REACH = 200, 1.2
 # The two blurs, in widths of the face.
 FINEST, COARSEST = 0.006, 0.08
 # A difference in colour that counts as much as a landmark that is off by its expected error, and what all points together

@@ -31,7 +31,7 @@ EXPRESSION_RANGE = LOWEST, np.array([HIGHEST_BROWS if name in RAISED else HIGHES
 
 # How a face looks says more than its landmarks do, which then count for a thirtieth. On five clips faces gain 0.6 dB by it,
 # mouths 0.7 and eyes 0.6, and landmarks come 0.05 % of the face's width nearer (1,500 points: 0.5, 0.6, 0.2 and 0.03).
-LANDMARKS_THEN, ITERATIONS_THEN = 0.03, 3
+LANDMARKS_THEN, ITERATIONS_THEN = 0.03, 5
 
 
 def track(frames: Iterable[UInt8[np.ndarray, "H W 3"]], fps: float, portrait: Portrait, head: HeadModel) -> Motion:
