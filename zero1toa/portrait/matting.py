@@ -340,12 +340,11 @@ def _smoother(
 ) -> tuple[Float32[np.ndarray, "H W 3"], Float32[np.ndarray, "H W 3"]]:  # fmt: skip
     """Bring every pixel's foreground and background nearer to its neighbours' and to the photo's mixture (a Jacobi step)."""
     around = np.pad(np.concatenate([front, behind, alpha[..., None]], -1), ((1, 1), (1, 1), (0, 0)), "edge")
-    near = (around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:])
-    pulls = [ALIKE + np.abs(values[..., 6] - alpha) for values in near]
-    total = sum(pulls)
-    wanted = sum(pull[..., None] * values[..., :6] for pull, values in zip(pulls, near, strict=True))
+    near = np.stack([around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]])
+    pulls = ALIKE + np.abs(near[..., 6:] - alpha[..., None])
+    total, wanted = pulls.sum(0), (pulls * near[..., :6]).sum(0)
     share, rest = alpha[..., None], 1 - alpha[..., None]
-    a, b, c = share**2 + total[..., None], share * rest, rest**2 + total[..., None]
+    a, b, c = share**2 + total, share * rest, rest**2 + total
     p, q = share * photo + wanted[..., :3], rest * photo + wanted[..., 3:]
     determinant = a * c - b * b
     return np.clip((c * p - b * q) / determinant, 0, 1), np.clip((a * q - b * p) / determinant, 0, 1)
