@@ -50,6 +50,8 @@ FALL = 0.7
 RIM = 0.04
 # Points of the hull this near to the mesh, in metres, are the mesh's business.
 CLEAR = 0.003
+# Points this far from the scalp, in metres, have none of its colour.
+APART = 0.02
 # A strip this wide, as a share of the face's height, is mirrored with all its detail.
 MIRRORED_WHOLE = 0.3
 # How far the hull may part from the mesh at the height of the chin, in metres; at that of the eyes it follows the mesh.
@@ -164,7 +166,8 @@ def _lining(photo: PhotoSurface, hull: _Hull, outline: Float[Tensor, "H W"], spa
     # Beside the eyes the head itself is the back of the hair; from there down the hull may part from it more and more.
     top, chin = photo.face_rows()
     below_eyes = ((y - (top + chin) / 2) / (chin - top) * 2).clamp_min(0)
-    means, clear = _drawn_to_mesh(photo, means, 1.2 * scale * reach + PARTING * below_eyes**2)
+    farthest = 1.2 * scale * reach + PARTING * below_eyes**2
+    means, clear = _drawn_to_mesh(photo, means, farthest)
     normals = normalize(torch.stack([across, torch.zeros_like(x), behind], -1) @ camera.viewmats[0, :3, :3], dim=-1)
     rows, columns = y.long(), source.long().clamp(0, outline.shape[1] - 1)
     mirrored, alpha = photo.reference.image[rows, columns], photo.reference.alpha[rows, columns].clamp_max(0.95)
@@ -176,6 +179,7 @@ def _lining(photo: PhotoSurface, hull: _Hull, outline: Float[Tensor, "H W"], spa
     both = torch.from_numpy(gaussian_filter1d(hull.wraps.all(1).astype(np.float32), 4))[rows]
     meeting = (both * (1 - reach / strip.clamp_min(1)) / 2)[:, None]
     color = (torch.lerp(tone, other, meeting) + wide * (mirrored - tone)).clamp(0, 1)
+    color = _like_scalp(photo, means, color)
     radius = torch.full_like(x, 0.65 * spacing)
     return [_bind(photo, *(t[clear] for t in (means, radius, color, alpha, normals)))]
 
@@ -234,6 +238,18 @@ def _strip_colors(photo: PhotoSurface, hull: _Hull) -> Float[Tensor, "H 2 3"]:
         summed = gaussian_filter1d(np.einsum("hw,hwc->hc", weight, image), 4, axis=0)
         means[:, side] = summed / gaussian_filter1d(weight.sum(1), 4)[:, None]
     return torch.from_numpy(means)
+
+
+def _like_scalp(photo: PhotoSurface, points: Float[Tensor, "N 3"], color: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+    """Give what lies close to the scalp the scalp's own colour: there the hull ends, and its last splats would be spots."""
+    scalp = photo.scalp.nonzero()[:, 0]
+    if not len(scalp):
+        return color
+    origins, _, _ = face_frames(photo.reference.vertices, photo.faces)
+    distance, nearest = KDTree(origins[scalp].numpy()).query(points.numpy())
+    under, _ = photo.colors(scalp[torch.from_numpy(nearest)], torch.full((len(points), 3), 1 / 3))
+    away = ((torch.from_numpy(distance).float() - CLEAR) / (APART - CLEAR)).clamp(0, 1)
+    return torch.lerp(under, color, away[:, None])
 
 
 def _inside(photo: PhotoSurface, points: Float[Tensor, "N 3"]) -> Bool[Tensor, "N"]:
