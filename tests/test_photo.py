@@ -317,6 +317,18 @@ def test_the_two_sides_of_hair_meet_softly_behind(head, long_haired):
     assert (behind[4:] - behind[:-4]).abs().max() < 0.35 * whole, "and no line parts them"
 
 
+def test_where_long_hair_leaves_the_head_it_has_the_head_s_own_colour(head, long_haired):
+    """Dark hair above the brows and light curtains below: from behind, one turns into the other without spots."""
+    brow = project(head.landmarks(long_haired.vertices[None]), long_haired.camera)[0, 105, 1]
+    light = (long_haired.image - torch.tensor(HAIR)).abs().amax(-1) < 0.02
+    light &= torch.arange(SIZE)[:, None] > brow
+    image = torch.where(light[..., None], torch.tensor((0.55, 0.4, 0.25)), long_haired.image)
+    behind = drawn(head, replace(long_haired, image=image), 180.0)[0].mean(-1)[40:100, 66:94]
+    assert behind[-5:].mean() - behind[:5].mean() > 0.2
+    assert behind[12:35].std(1).max() < 0.06, "no row has spots"
+    assert behind.mean(1).diff().min() > -0.03, "and it only gets lighter"
+
+
 def test_hair_far_behind_has_strands_where_the_photo_has(head, long_haired):
     hair = (long_haired.image - torch.tensor(HAIR)).abs().amax(-1) < 0.02
     stripes = 0.7 + 0.6 * (torch.arange(SIZE) // 3 % 2)[None, :, None].float()
