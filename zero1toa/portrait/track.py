@@ -80,7 +80,7 @@ def _person(head: HeadModel, portrait: Portrait, start: Pose, points: Float[np.n
 class Follower:
     """Fits frame after frame, expressions drawn to those of the first pose.
 
-    Landmarks lead from frame to frame. Where a face's looks then draw its pose leads nowhere: errors would add up.
+    Landmarks lead from frame to frame. What a face's looks add is not handed on to the next frame: errors would add up.
     """
 
     def __init__(self, basis: LandmarkBasis, start: Pose) -> None:
