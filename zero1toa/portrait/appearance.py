@@ -57,8 +57,10 @@ class Look:
         small = np.maximum(np.round((high - low) * scale), 2).astype(int)
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         picture = cv2.resize(crop, small.tolist(), interpolation=how).astype(np.float32) / 255
-        blur = lambda share: cv2.GaussianBlur(picture, (0, 0), share * WIDTH)
-        bands = blur(FINEST) - blur(COARSEST)
+        fine = cv2.GaussianBlur(picture, (0, 0), FINEST * WIDTH)
+        # A wide blur is as good on a picture of a quarter of the size, and takes a thirtieth of the time.
+        quarter = cv2.resize(picture, np.maximum(small // 4, 1).tolist(), interpolation=cv2.INTER_AREA)
+        bands = fine - cv2.resize(cv2.GaussianBlur(quarter, (0, 0), COARSEST * WIDTH / 4), small.tolist())
         return cls(bands, np.gradient(bands, axis=1), np.gradient(bands, axis=0), low.astype(float), small / (high - low))
 
     def sample(self, picture: Float[np.ndarray, "h w 3"], pixels: Float[np.ndarray, "P 2"]) -> Float[np.ndarray, "P 3"]:
@@ -122,9 +124,8 @@ class Appearance:
             # What points weigh along and between the axes of the picture: a few numbers each, where colours are three.
             metric, aim = np.einsum("pck,pcl,p->pkl", slope, slope, trust), np.einsum("pck,pc,p->pk", slope, unlike, trust)
             moved = jacobian(self.basis, pose, seen)
-            weighted = moved[..., :1] * metric[:, 0] + moved[..., 1:] * metric[:, 1]
-            flat = moved.reshape(len(moved), -1)
-            return weighted.reshape(len(moved), -1) @ flat.T, flat @ aim.ravel()
+            flat, weighted = (values.reshape(-1, moved.shape[-1]) for values in (moved, metric @ moved))
+            return flat.T @ weighted, flat.T @ aim.ravel()
 
         return pull
 

@@ -121,9 +121,9 @@ def fit(
     for _ in range(iterations):
         pixels, seen = project(basis, pose)
         residual = (points - pixels) / scale
-        moved = jacobian(basis, pose, seen).reshape(-1, residual.size) / scale
-        weighted = moved * np.repeat(weights * robust(residual), 2)
-        hessian, gradient = weighted @ moved.T, weighted @ residual.ravel()
+        moved = jacobian(basis, pose, seen).reshape(residual.size, -1) / scale
+        weighted = moved * np.repeat(weights * robust(residual), 2)[:, None]
+        hessian, gradient = weighted.T @ moved, weighted.T @ residual.ravel()
         if evidence is not None:
             hessian, gradient = (ours + theirs for ours, theirs in zip((hessian, gradient), evidence(pose), strict=True))
         now = np.concatenate([pose.shape, pose.expression, np.zeros(6)])
@@ -140,18 +140,19 @@ def robust(residual: Float[np.ndarray, "L D"]) -> Float[np.ndarray, "L"]:
     return 1 / (1 + (residual**2).sum(1) / ROBUST**2) ** 2
 
 
-def jacobian(basis: LandmarkBasis, pose: Pose, seen: Float[np.ndarray, "L 3"]) -> Float[np.ndarray, "Q L 2"]:
+def jacobian(basis: LandmarkBasis, pose: Pose, seen: Float[np.ndarray, "L 3"]) -> Float[np.ndarray, "L 2 Q"]:
     """Differentiate pixels by shape, expression, a turn of the head about its own origin, and translation."""
-    turned = seen - pose.translation
-    cross = np.zeros((3, *turned.shape))
-    cross[0, :, 1], cross[0, :, 2] = -turned[:, 2], turned[:, 1]
-    cross[1, :, 0], cross[1, :, 2] = turned[:, 2], -turned[:, 0]
-    cross[2, :, 0], cross[2, :, 1] = -turned[:, 1], turned[:, 0]
-    shift = np.broadcast_to(np.eye(3)[:, None], (3, len(seen), 3))
-    shaped = np.concatenate([basis.shape, basis.expression]) @ pose.rotation.T
-    moved = np.concatenate([shaped, cross, shift])
-    depth = seen[:, 2]
-    return pose.focal * (moved[..., :2] - moved[..., 2:] * (seen[:, :2] / depth[:, None])) / depth[:, None]
+    x, y, depth = seen.T
+    still, one = np.zeros_like(depth), np.ones_like(depth)
+    # How a pixel moves when its point moves along the camera's axes, and how that moves when the head turns about them.
+    lens = (
+        np.array([[one, still, -x / depth], [still, one, -y / depth]]).transpose(2, 0, 1) * (pose.focal / depth)[:, None, None]
+    )
+    x, y, z = (seen - pose.translation).T
+    turn = np.array([[still, z, -y], [-z, still, x], [y, -x, still]]).transpose(2, 0, 1)
+    shaped = (basis.shape, basis.expression) if len(basis.shape) else (basis.expression,)
+    moves = [(lens @ pose.rotation) @ own.transpose(1, 2, 0) for own in shaped]
+    return np.concatenate([*moves, lens @ turn, lens], -1)
 
 
 def _bounded_step(hessian, gradient, lower, upper) -> Float[np.ndarray, "P"]:
