@@ -166,8 +166,7 @@ def _lining(photo: PhotoSurface, hull: _Hull, outline: Float[Tensor, "H W"], spa
     # Beside the eyes the head itself is the back of the hair; from there down the hull may part from it more and more.
     top, chin = photo.face_rows()
     below_eyes = ((y - (top + chin) / 2) / (chin - top) * 2).clamp_min(0)
-    farthest = 1.2 * scale * reach + PARTING * below_eyes**2
-    means, clear = _drawn_to_mesh(photo, means, farthest)
+    means, clear = _drawn_to_mesh(photo, means, 1.2 * scale * reach + PARTING * below_eyes**2)
     normals = normalize(torch.stack([across, torch.zeros_like(x), behind], -1) @ camera.viewmats[0, :3, :3], dim=-1)
     rows, columns = y.long(), source.long().clamp(0, outline.shape[1] - 1)
     mirrored, alpha = photo.reference.image[rows, columns], photo.reference.alpha[rows, columns].clamp_max(0.95)

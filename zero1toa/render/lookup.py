@@ -82,6 +82,14 @@ def _noise(number):
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
+def _far_or_near(image, x, y, far, strand, channel):
+    """Mix one channel of the photo's hair with that of a strand far behind, which has the colours of two directions."""
+    tones, row, other, own, light = strand
+    tone = own * tones[row, channel] + (1.0 - own) * tones[other, channel]
+    return (1.0 - far) * _pixel(image, x, y, channel) + far * min(light * tone, 1.0)
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _combed(vertices, a, b, c, wa, wb, wc, band, image):
     """Give the colour of hair at a point of the scalp, and say how far the photo shows hair in the same direction.
 
@@ -113,10 +121,11 @@ def _combed(vertices, a, b, c, wa, wb, wc, band, image):
     # At the crown itself, where they all meet, strands are too fine to see.
     parted = _ramp(math.hypot(right, from_crown) / math.hypot(math.hypot(right, up), backward), 0.1, 0.5)
     light = 1.0 + numbers[5] * parted * _strands(turn)
+    strand = (tones, row, other, own, light)
     color = (
-        (1.0 - far) * _pixel(image, x, y, 0) + far * min(light * (own * tones[row, 0] + (1.0 - own) * tones[other, 0]), 1.0),
-        (1.0 - far) * _pixel(image, x, y, 1) + far * min(light * (own * tones[row, 1] + (1.0 - own) * tones[other, 1]), 1.0),
-        (1.0 - far) * _pixel(image, x, y, 2) + far * min(light * (own * tones[row, 2] + (1.0 - own) * tones[other, 2]), 1.0),
+        _far_or_near(image, x, y, far, strand, 0),
+        _far_or_near(image, x, y, far, strand, 1),
+        _far_or_near(image, x, y, far, strand, 2),
     )
     return color, before
 
