@@ -103,6 +103,46 @@ def test_unusual_face_is_found_nearly(head, seed):
     assert (report.yaw, report.pitch, report.roll) == pytest.approx(view_angles(camera.viewmats[0, :3, :3]), abs=3.0)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_smile_that_no_model_has_is_still_a_smile(head, seed):
+    smile = doing(head, mouthSmileLeft=0.7, mouthSmileRight=0.7, mouthUpperUpLeft=0.5, mouthUpperUpRight=0.5, jawOpen=0.15)
+    points = see(head, somebody(head, seed, size=0.05), smile, looking(5, 0))
+    # Real corners go farther apart and up.
+    from_middle = points - points[[61, 291]].mean(0)
+    half = np.abs(from_middle[61, 0])
+    near = np.exp(-((from_middle / half) ** 2).sum(1) / 2)
+    points = points + near[:, None] * np.stack([0.12 * from_middle[:, 0], -0.06 * np.abs(from_middle[:, 0])], 1)
+    identity, state, _, _ = fit_portrait(points, head, width=SIZE, height=SIZE)
+    weights = dict(zip(ARKIT_NAMES, state.expression[0].tolist(), strict=True))
+    assert min(weights["mouthSmileLeft"], weights["mouthSmileRight"]) > 0.6
+    for name in ("mouthDimpleLeft", "mouthPressLeft", "mouthLeft", "mouthRight", "mouthShrugUpper", "mouthFrownLeft"):
+        assert weights[name] < 0.15, name
+    at_rest = head.landmarks(head.vertices(identity, head.rest_state()))[0]
+    assert (at_rest[13] - at_rest[14]).norm() < 0.002, "a face at rest keeps its mouth shut"
+
+
+@pytest.mark.parametrize("height", [0.6, 1.0, 1.3])
+def test_eyes_of_every_height_shut_by_a_blink_of_one(head, height):
+    lids = {True: (160, 159, 158, 385, 386, 387), False: (144, 145, 153, 380, 374, 373)}
+    gap = lambda vertices: np.subtract(*(head.landmarks(vertices)[0, list(lids[upper]), 1].numpy() for upper in (True, False)))
+    average = head.vertices(head.neutral_identity(), head.rest_state())
+    offsets = torch.zeros_like(head.template)
+    around = head.surface.faces[head.surface.parts == PARTS.index("eyelids")].unique()
+    offsets[around, 1] = (height - 1) * (head.template[around, 1] - average[0, around, 1].mean())
+    person = replace(head.neutral_identity(), offsets=offsets)
+    opened = gap(head.vertices(person, head.rest_state()))
+    shut = gap(head.vertices(person, doing(head, eyeBlinkLeft=1.0, eyeBlinkRight=1.0)))
+    assert (abs(shut) < 0.25 * opened).all()
+    assert (shut < 1e-5).all(), "no slit is left"
+
+
+def test_lids_stay_where_the_photo_has_them(head):
+    points = see(head, somebody(head, 4, size=0.1), doing(head, eyeBlinkLeft=0.5, eyeBlinkRight=0.9), looking(0, 0))
+    identity, state, camera, _ = fit_portrait(points, head, width=SIZE, height=SIZE)
+    lids = [159, 145, 386, 374]
+    np.testing.assert_allclose(see(head, identity, state, camera)[lids], points[lids], atol=0.7)
+
+
 def test_outliers_are_argued_away(head):
     camera = looking(10, 5)
     points = see(head, somebody(head, 5, size=0.1), doing(head, **PLANTED), camera)
@@ -121,7 +161,7 @@ def test_parameters_stay_in_bounds(head):
     points[291] += [40, -30]
     basis = landmark_fit.landmark_basis(head)
     pose = landmark_fit.initial_pose(basis, points, (SIZE / 2, SIZE / 2))
-    pose = landmark_fit.fit(basis, points, landmark_weights(), pose, iterations=25)
+    pose = landmark_fit.fit(basis, points, landmark_weights(), pose, iterations=25, expression_ridge=0.5)
     assert pose.expression.min() >= 0
     assert pose.expression.max() <= 1
     assert np.abs(pose.shape).max() <= 2
@@ -135,7 +175,7 @@ def test_fit_of_one_person_leaves_the_shape_alone(head):
     basis = landmark_fit.landmark_basis(head, person)
     basis = basis.frozen(np.zeros(len(person.shape)), np.zeros_like(basis.mean))
     pose = landmark_fit.initial_pose(basis, points, (SIZE / 2, SIZE / 2))
-    pose = landmark_fit.fit(basis, points, landmark_weights(), pose, iterations=20)
+    pose = landmark_fit.fit(basis, points, landmark_weights(), pose, iterations=20, expression_ridge=3.0)
     assert pose.shape.shape == (0,)
     weights = dict(zip(ARKIT_NAMES, pose.expression, strict=True))
     for name, value in PLANTED.items():

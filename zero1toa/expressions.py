@@ -36,7 +36,18 @@ class Control:
 
 
 def _both(*shares: tuple[str, float]) -> tuple[tuple[str, float], ...]:
-    return tuple((f"{name}{side}", share) for name, share in shares for side in ("Left", "Right"))
+    return _left(*shares) + _right(*shares)
+
+
+def _left(*shares: tuple[str, float]) -> tuple[tuple[str, float], ...]:
+    return tuple((f"{name}Left", share) for name, share in shares)
+
+
+def _right(*shares: tuple[str, float]) -> tuple[tuple[str, float], ...]:
+    return tuple((f"{name}Right", share) for name, share in shares)
+
+
+SHUT = (("eyeBlink", 1.0), ("eyeLookDown", 0.0), ("eyeLookUp", 0.0), ("eyeSquint", 0.0), ("eyeWide", 0.0))
 
 
 CONTROLS = (
@@ -45,9 +56,10 @@ CONTROLS = (
         _both(("mouthSmile", 1.0), ("cheekSquint", 0.4)), _both(("mouthFrown", 1.0)),
     ),
     Control("jaw", "Open the jaw", (("jawOpen", 1.0),)),
-    Control("blink", "Close both eyes", _both(("eyeBlink", 1.0))),
-    Control("blink-left", "Close the left eye", (("eyeBlinkLeft", 1.0),)),
-    Control("blink-right", "Close the right eye", (("eyeBlinkRight", 1.0),)),
+    # A blink of 1 shuts eyes; whatever else the photo does with the lids would take them farther.
+    Control("blink", "Close both eyes", _both(*SHUT)),
+    Control("blink-left", "Close the left eye", _left(*SHUT)),
+    Control("blink-right", "Close the right eye", _right(*SHUT)),
     Control(
         "brows", "Raise or lower the brows",
         (("browInnerUp", 1.0), *_both(("browOuterUp", 1.0))), _both(("browDown", 1.0)),

@@ -69,7 +69,7 @@ from zero1toa.export.saved import SavedAvatar
 from zero1toa.export.views import Viewer
 from zero1toa.head.linear import JOINTS, PARENTS, LinearHead
 from zero1toa.media import explain_writing, replacing
-from zero1toa.types import Gaussians, HeadState, InputError
+from zero1toa.types import Gaussians, HeadState, Identity, InputError
 
 FORMAT = 1
 SPLATS = "KHR_gaussian_splatting"
@@ -104,7 +104,6 @@ def glb_bytes(saved: SavedAvatar, *, rate: bool = True) -> bytes:
 @torch.no_grad()
 def _describe(saved: SavedAvatar, *, rate: bool) -> Builder:
     head, identity = _linear(saved.avatar.head), saved.avatar.identity
-    state = head.rest_state()
     joints = (head.joints + torch.tensordot(identity.shape, head.joint_basis, 1)).cpu().numpy().astype(np.float32)
     own = [place - joints[parent] if parent >= 0 else place for place, parent in zip(joints, PARENTS, strict=True)]
     nodes: list[dict[str, Any]] = [{"name": name, "translation": _plain(move)} for name, move in zip(JOINTS, own, strict=True)]
@@ -126,9 +125,9 @@ def _describe(saved: SavedAvatar, *, rate: bool) -> Builder:
             "nodes": nodes,
         }
     )
-    posed = saved.avatar.pose(state)
+    posed = saved.avatar.pose(head.rest_state())
     builder.document["meshes"] = [
-        _head_mesh(builder, head, head.vertices(identity, state)[0].cpu().numpy()),
+        _head_mesh(builder, head, identity),
         _splat_mesh(builder, posed, saved.avatar.face.cpu().numpy(), len(head.surface.faces)),
     ]
     binds = np.tile(np.eye(4, dtype=np.float32), (len(joints), 1, 1))
@@ -148,7 +147,9 @@ def _linear(head: Any) -> LinearHead:
     return head
 
 
-def _head_mesh(builder: Builder, head: LinearHead, rest: Float[np.ndarray, "V 3"]) -> dict[str, Any]:
+def _head_mesh(builder: Builder, head: LinearHead, identity: Identity) -> dict[str, Any]:
+    rest = head.vertices(identity, head.rest_state())[0].cpu().numpy()
+    morphs = (head.expression_basis * head.blink(identity)[:, None, None]).cpu().numpy()
     faces = head.surface.faces.cpu().numpy()
     weights = head.weights.cpu().numpy()
     joints = np.argsort(-weights, axis=1, kind="stable")[:, :4]
@@ -166,7 +167,7 @@ def _head_mesh(builder: Builder, head: LinearHead, rest: Float[np.ndarray, "V 3"
         "attributes": attributes,
         "indices": builder.rows(corners.reshape(-1), target=ELEMENT_ARRAY_BUFFER),
         "mode": TRIANGLES,
-        "targets": [{"POSITION": index} for index in builder.sparse(list(head.expression_basis.cpu().numpy()))],
+        "targets": [{"POSITION": index} for index in builder.sparse(list(morphs))],
     }
     return {"name": "head", "primitives": [primitive], "extras": {"targetNames": list(head.expression_names)}}
 

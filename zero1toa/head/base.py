@@ -52,6 +52,10 @@ class HeadModel(Protocol):
         """Pose the head: metres, in the world axes of `zero1toa.types`. Differentiable in both arguments."""
         ...
 
+    def blink(self, identity: Identity) -> Float[Tensor, "E"]:
+        """Give what every weight is multiplied by for this person: 1, but for blinks, of which 1 is to shut the eyes."""
+        ...
+
     def landmarks(self, vertices: Float[Tensor, "B V 3"]) -> Float[Tensor, "B L 3"]:
         """Give where MediaPipe's 478 face landmarks lie on posed vertices."""
         ...

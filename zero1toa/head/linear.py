@@ -15,6 +15,10 @@ from zero1toa.geometry.rotation import axis_angle_to_matrix
 from zero1toa.head.base import ARKIT_NAMES
 from zero1toa.types import HeadState, Identity, Surface
 
+# MediaPipe's landmarks of the upper lid and those below them on the lower one, by whose eye it is.
+LIDS = {"Left": ((385, 386, 387), (380, 374, 373)), "Right": ((160, 159, 158), (144, 145, 153))}
+# By what a blink may be multiplied to shut an eye; what would need more, or less, is no blink of this head's.
+BLINKS = (0.1, 2.0)
 JOINTS = ("root", "neck", "head", "jaw", "left_eye", "right_eye")
 PARENTS = (-1, 0, 1, 2, 2, 2)
 
@@ -72,7 +76,7 @@ class LinearHead:
         """Pose the head: blend shapes, then pose correctives, then skinning."""
         rest = self.template + torch.tensordot(identity.shape, self.shape_basis, 1) + identity.offsets
         joints = self.joints + torch.tensordot(identity.shape, self.joint_basis, 1)
-        shaped = rest + torch.tensordot(state.expression, self.expression_basis, 1)
+        shaped = rest + torch.tensordot(state.expression * self._own_blink(rest), self.expression_basis, 1)
         rotations = self._joint_rotations(state)
         if self.pose_basis is not None:
             bend = (rotations[:, 1:] - torch.eye(3).to(rotations)).flatten(1)
@@ -80,6 +84,25 @@ class LinearHead:
         turned, moved = _chain(rotations, joints)
         blended = torch.einsum("vj,bjkl->bvkl", self.weights, turned)
         return (blended @ shaped[..., None]).squeeze(-1) + torch.einsum("vj,bjk->bvk", self.weights, moved)
+
+    def blink(self, identity: Identity) -> Float[Tensor, "E"]:
+        """Give what an expression's weight is multiplied by, so that a blink of 1 shuts this person's eyes and no more.
+
+        It is 1 for all else. The same blink would bring the upper lid of narrow eyes 3 mm past the lower one.
+        """
+        return self._own_blink(self.template + torch.tensordot(identity.shape, self.shape_basis, 1) + identity.offsets)
+
+    def _own_blink(self, rest: Float[Tensor, "V 3"]) -> Float[Tensor, "E"]:
+        own = rest.new_ones(len(self.expression_names))
+        for side, (upper, lower) in LIDS.items():
+            if (name := f"eyeBlink{side}") in self.expression_names:
+                index, lids = self.expression_names.index(name), torch.tensor([upper, lower])
+                corners, shares = self.surface.faces[self.landmark_faces[lids]], self.landmark_weights[lids]
+                top, bottom = (rest[corners, 1] * shares).sum(-1)
+                falls, rises = (self.expression_basis[index, corners, 1] * shares).sum(-1)
+                needed = ((top - bottom) / (rises - falls)).max()
+                own[index] = torch.where((needed > BLINKS[0]) & (needed < BLINKS[1]), needed, 1.0)
+        return own
 
     def _joint_rotations(self, state: HeadState) -> Float[Tensor, "B J 3 3"]:
         """Give each joint's own rotation: what the state says, plus what its expression turns."""

@@ -16,7 +16,7 @@ from zero1toa.geometry.camera import FRONT, view_angles
 from zero1toa.geometry.camera import project as project_points
 from zero1toa.geometry.rotation import axis_angle_to_matrix, matrix_to_axis_angle
 from zero1toa.head.base import HeadModel
-from zero1toa.portrait.landmark_fit import Pose, fit, initial_pose, landmark_basis, project
+from zero1toa.portrait.landmark_fit import Pose, expression_ridges, fit, initial_pose, landmark_basis, project
 from zero1toa.types import PARTS, Camera, FitReport, HeadState, Identity
 
 # Of a turned head's yaw, the share that the shoulders turn along. People in portraits turn their bodies too.
@@ -57,14 +57,20 @@ def fit_portrait(
     basis = landmark_basis(head)
     weights = landmark_weights()
     pose = initial_pose(basis, points, (width / 2, height / 2))
-    pose = fit(basis, points, weights, pose, iterations=25)
+    pose = fit(basis, points, weights, pose, iterations=25, expression_ridge=expression_ridges(head.expression_names))
     pixels, _ = project(basis, pose)
     rmse = float(np.sqrt(np.mean((pixels - points)[:468] ** 2) * 2))
     shape = torch.from_numpy(pose.shape).float()
     plain = replace(head.neutral_identity(), shape=shape)
     state, camera = decompose([pose], head, plain, None, width, height)
+    state = _with_same_lids(state, head, head.neutral_identity(), plain)
     identity = Identity(shape, _follow_landmarks(points - pixels, pose, head, shape, state))
-    return identity, state, camera, report(pose, rmse, head)
+    return identity, _with_same_lids(state, head, plain, identity), camera, report(pose, rmse, head)
+
+
+def _with_same_lids(state: HeadState, head: HeadModel, one: Identity, other: Identity) -> HeadState:
+    """Say where the lids of one person are in weights that bring those of another as far down."""
+    return replace(state, expression=(state.expression * head.blink(one) / head.blink(other)).clamp_max(1))
 
 
 def report(pose: Pose, rmse: float, head: HeadModel) -> FitReport:
