@@ -373,6 +373,30 @@ def test_long_hair_goes_round_behind_the_neck_and_stays_inside_the_outline(head,
     assert drawn(head, long_haired, 0.0)[1][outside].max() < 0.25
 
 
+def test_shoulders_wider_than_the_person_leave_no_hole_from_the_side(head, reference):
+    middle, chin = project(head.landmarks(reference.vertices[None]), reference.camera)[0, 152, :2].long().tolist()
+    narrow = (torch.arange(SIZE) - middle).abs() < 0.6 * (reference.alpha[-4] > 0.5).sum() / 2
+    slim = replace(reference, alpha=torch.where(torch.arange(SIZE)[:, None] > chin, reference.alpha * narrow, reference.alpha))
+    assert (reference.alpha - slim.alpha).sum() > 200
+    for yaw in (-100.0, 100.0):
+        chest = drawn(head, slim, yaw)[1][chin + 30 : SIZE - 4]
+        for row in chest:
+            inside = (row > 0.5).nonzero()[:, 0]
+            assert row[inside.min() + 2 : inside.max() - 1].min() > 0.9
+
+
+def test_what_hair_shows_beside_the_neck_is_not_seen_again_behind_it(head, reference, long_haired):
+    red = torch.tensor((0.8, 0.1, 0.1))
+    from scipy.ndimage import distance_transform_edt
+
+    beside = torch.from_numpy(distance_transform_edt(reference.alpha.numpy() < 0.5) < 5) & (reference.alpha < 0.5)
+    below = torch.arange(SIZE)[:, None] > project(head.landmarks(reference.vertices[None]), reference.camera)[0, 17, 1]
+    stained = torch.where((beside & below & (long_haired.alpha > 0.5))[..., None], red, long_haired.image)
+    assert (stained != long_haired.image).any(-1).sum() > 50
+    behind = drawn(head, replace(long_haired, image=stained), 180.0)[0]
+    assert (behind[:, 60:100] - red).abs().mean(-1).min() > 0.16
+
+
 def test_hair_beside_the_cheeks_hangs_from_the_ears(head, reference, long_haired):
     avatar = seeded(head, long_haired)
     with torch.no_grad():

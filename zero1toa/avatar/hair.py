@@ -21,7 +21,8 @@ from zero1toa.avatar.layer import Layer, discs
 from zero1toa.geometry.camera import project, unproject
 from zero1toa.geometry.mesh import face_frames
 from zero1toa.render.hair import SKULL_BEHIND_EYES
-from zero1toa.render.photo import PhotoSurface
+from zero1toa.render.lookup import strand_lights
+from zero1toa.render.photo import PhotoSurface, ramp
 from zero1toa.types import PARTS
 
 
@@ -54,6 +55,10 @@ CLEAR = 0.003
 APART = 0.02
 # A strip this wide, as a share of the face's height, is mirrored with all its detail.
 MIRRORED_WHOLE = 0.3
+# What is left of a strip on the way round, as a share, where its detail is gone and where it begins to go.
+DETAIL = (0.5, 0.95)
+# Over how many rows strips have one colour.
+TONE_ROWS = 12
 # How far the hull may part from the mesh at the height of the chin, in metres; at that of the eyes it follows the mesh.
 PARTING = 0.06
 
@@ -171,13 +176,15 @@ def _lining(photo: PhotoSurface, hull: _Hull, outline: Float[Tensor, "H W"], spa
     rows, columns = y.long(), source.long().clamp(0, outline.shape[1] - 1)
     mirrored, alpha = photo.reference.image[rows, columns], photo.reference.alpha[rows, columns].clamp_max(0.95)
     clear &= _inside(photo, means) & (alpha > 0.6)
-    # A narrow strip seen again and again would look like beads: its mean colour does better. The two sides meet behind.
-    wide = (strip / (MIRRORED_WHOLE * (chin - top))).clamp_max(1.0)[:, None]
+    # A narrow strip seen again and again would look like beads, and what a wide one shows beside the neck, shadows and skin,
+    # has no place behind it: farther round there are strands of its mean colour. The two sides meet behind.
+    rest = reach / strip.clamp_min(1)
+    detail = ((strip / (MIRRORED_WHOLE * (chin - top))).clamp_max(1.0) * ramp(rest, *DETAIL))[:, None]
     tones, side = _strip_colors(photo, hull)[rows], side.long()
     tone, other = tones[torch.arange(len(side)), side], tones[torch.arange(len(side)), 1 - side]
     both = torch.from_numpy(gaussian_filter1d(hull.wraps.all(1).astype(np.float32), 4))[rows]
-    meeting = (both * (1 - reach / strip.clamp_min(1)) / 2)[:, None]
-    color = (torch.lerp(tone, other, meeting) + wide * (mirrored - tone)).clamp(0, 1)
+    strands = torch.lerp(tone, other, (both * (1 - rest) / 2)[:, None]) * _strand_lights(photo, means)[:, None]
+    color = torch.lerp(strands, mirrored, detail).clamp(0, 1)
     color = _like_scalp(photo, means, color)
     radius = torch.full_like(x, 0.65 * spacing)
     return [_bind(photo, *(t[clear] for t in (means, radius, color, alpha, normals)))]
@@ -226,17 +233,26 @@ def _bind(
 
 
 def _strip_colors(photo: PhotoSurface, hull: _Hull) -> Float[Tensor, "H 2 3"]:
-    """Give the mean colour of each row's strips, smooth from row to row."""
+    """Give the mean colour of each row's strips, smooth from row to row; skin that shows through them is left out."""
     image, alpha = photo.reference.image.numpy(), photo.reference.alpha.numpy()
     columns = np.arange(image.shape[1]) + 0.5
+    hair = (alpha > 0.9) * (1.0 if photo.unlike_skin is None else photo.unlike_skin.numpy())
     means = np.zeros((len(image), 2, 3), np.float32)
     for side in range(2):
         low = np.minimum(hull.begin[:, side], hull.outer[:, side])[:, None]
         high = np.maximum(hull.begin[:, side], hull.outer[:, side])[:, None]
-        weight = ((columns >= low) & (columns <= high)) * (alpha > 0.9) * hull.wraps[:, side, None] + 1e-6
-        summed = gaussian_filter1d(np.einsum("hw,hwc->hc", weight, image), 4, axis=0)
-        means[:, side] = summed / gaussian_filter1d(weight.sum(1), 4)[:, None]
+        weight = ((columns >= low) & (columns <= high)) * hair * hull.wraps[:, side, None] + 1e-6
+        summed = gaussian_filter1d(np.einsum("hw,hwc->hc", weight, image), TONE_ROWS, axis=0)
+        means[:, side] = summed / gaussian_filter1d(weight.sum(1), TONE_ROWS)[:, None]
     return torch.from_numpy(means)
+
+
+def _strand_lights(photo: PhotoSurface, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
+    """Say by what to multiply the colour of hair: the strands of the scalp go on in what hangs from it."""
+    if photo.band is None:
+        return torch.ones(len(points))
+    places = (points.numpy() - photo.band.centre) @ (photo.band.axes.T * [1, 1, -1])
+    return torch.from_numpy(strand_lights(places, photo.band.contrast))
 
 
 def _like_scalp(photo: PhotoSurface, points: Float[Tensor, "N 3"], color: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:

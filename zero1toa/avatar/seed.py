@@ -31,14 +31,14 @@ class SeedConfig:
 # Distance between neighbouring splats on each part of the resting surface, in metres, for a budget of 75,000. Lids, lips
 # and teeth are small and looked at; the bust is large and seldom seen from behind.
 SPACING = {
-    "skin": 0.0024, "scalp": 0.0042, "lips": 0.0008, "eyelids": 0.0012, "eyes": 0.0013, "teeth": 0.0009, "tongue": 0.003,
+    "skin": 0.0024, "scalp": 0.003, "lips": 0.0008, "eyelids": 0.0012, "eyes": 0.0013, "teeth": 0.0009, "tongue": 0.003,
     "mouth": 0.003, "neck": 0.0036, "bust": 0.008,
 }  # fmt: skip
 
 # How far behind the lips the lining of the mouth may be coarse, in metres.
 BACK_OF_LIPS = 0.012
-# How far heads and necks are drawn in at most to lie within the person's outline, and in how many rounds.
-NARROWEST_HEAD, NARROWEST_NECK, ROUNDS = 0.82, 0.5, 8
+# How far heads, and necks and chests, are drawn in at most to lie within the person's outline, and in how many rounds.
+NARROWEST_HEAD, NARROWEST_BODY, ROUNDS = 0.82, 0.5, 8
 
 
 def seed_avatar(
@@ -162,14 +162,15 @@ def _into_outline(
     """Draw points that the photo shows outside the person a way in; say which are inside the outline then.
 
     A point counts whether or not something hides it in the photo: on the far side of the head it would show as a rim.
-    Heads are drawn a little towards their middle, and necks, which are as wide on nobody as on the mesh, towards their axis.
+    Heads are drawn a little towards their middle, necks and chests, which are as wide on nobody as on the mesh, towards the
+    neck's axis. Left out instead, shoulders beyond the picture's border would be holes from the side.
     """
     camera, alpha = photo.reference.camera, photo.reference.alpha
     height, width = alpha.shape
-    neck = (parts == PARTS.index("neck"))[:, None]
+    body = torch.isin(parts, torch.tensor([PARTS.index("neck"), PARTS.index("bust")]))[:, None]
     base, vertical = photo.middle("neck"), camera.viewmats[0, 1, :3]
-    aim = torch.where(neck, base + ((points - base) @ vertical)[:, None] * vertical, photo.middle("skin", "scalp"))
-    share = torch.where(neck, NARROWEST_NECK, NARROWEST_HEAD) ** (1 / ROUNDS)
+    aim = torch.where(body, base + ((points - base) @ vertical)[:, None] * vertical, photo.middle("skin", "scalp"))
+    share = torch.where(body, NARROWEST_BODY, NARROWEST_HEAD) ** (1 / ROUNDS)
     for _ in range(ROUNDS):
         pixels = project(points[None], camera)[0]
         x, y = pixels[:, 0].long(), pixels[:, 1].long()

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit, prange
 
 # Locks of hair around the crown, how far back that leans from straight up, and how strands wave, in turns and metres.
-LOCKS, CROWN, WAVE, WAVE_LENGTH = 26, 0.6, 0.006, 0.012
+LOCKS, CROWN, WAVE, WAVE_LENGTH = 36, 0.6, 0.006, 0.016
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
@@ -75,6 +75,25 @@ def _strands(turn):
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
+def _strand_light(right, up, backward, contrast):
+    """Say by what the colour of hair is to be multiplied at a place around the skull's middle, in metres."""
+    from_crown = math.cos(CROWN) * backward - math.sin(CROWN) * up
+    turn = math.atan2(right, from_crown) / (2.0 * math.pi) + WAVE * math.sin(up / WAVE_LENGTH)
+    # At the crown itself, where they all meet, strands are too fine to see.
+    parted = _ramp(math.hypot(right, from_crown) / math.hypot(math.hypot(right, up), backward), 0.1, 0.5)
+    return 1.0 + contrast * parted * _strands(turn)
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def strand_lights(places, contrast):
+    """Say by what the colour of hair is to be multiplied at `places` (N, 3): right, up and backward of the skull's middle."""
+    lights = np.empty(len(places), np.float32)
+    for n in range(len(places)):
+        lights[n] = _strand_light(places[n, 0], places[n, 1], places[n, 2], contrast)
+    return lights
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _noise(number):
     """Give a number from -1 to 1 that has nothing to do with its neighbours'."""
     value = math.sin(number * 12.9898 + 4.1414) * 43758.5453
@@ -116,11 +135,7 @@ def _combed(vertices, a, b, c, wa, wb, wc, band, image):
     other = min(other, len(radii) - 1)
     # The two sides meet behind.
     own = 0.5 + 0.5 * abs(right) / max(math.hypot(right, backward), 1e-9)
-    from_crown = math.cos(CROWN) * backward - math.sin(CROWN) * up
-    turn = math.atan2(right, from_crown) / (2.0 * math.pi) + WAVE * math.sin(up / WAVE_LENGTH)
-    # At the crown itself, where they all meet, strands are too fine to see.
-    parted = _ramp(math.hypot(right, from_crown) / math.hypot(math.hypot(right, up), backward), 0.1, 0.5)
-    light = 1.0 + numbers[5] * parted * _strands(turn)
+    light = _strand_light(right, up, backward, numbers[5])
     strand = (tones, row, other, own, light)
     color = (
         _far_or_near(image, x, y, far, strand, 0),

@@ -112,14 +112,14 @@ class PhotoSurface:
         lids = self.parts == PARTS.index("eyelids")
         growth = face_areas(vertices, self.faces[lids]) / face_areas(self.reference.vertices, self.faces[lids]).clamp_min(1e-12)
         most = torch.zeros(len(vertices)).scatter_reduce(0, self.faces[lids].flatten(), growth.repeat_interleave(3), "amax")
-        return _ramp(most, *DRAWN_OUT)
+        return ramp(most, *DRAWN_OUT)
 
     def _seen(
         self, corners: Int[Tensor, "P 3"], barycentric: Float[Tensor, "P 3"], tolerance: Float[Tensor, "P"]
     ) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P"]]:
         """Look surface points up in the photo; the weight is 0 where it does not see them and 1 where it does well."""
         seen_at = torch.einsum("pc,pcd->pd", barycentric, self.vertex_views[corners])
-        pixels, facing = seen_at[:, :3], _ramp(seen_at[:, 3], GRAZING, HEAD_ON)
+        pixels, facing = seen_at[:, :3], ramp(seen_at[:, 3], GRAZING, HEAD_ON)
         depth = self._depth_at(pixels)
         visible = (pixels[:, 2] < depth + tolerance) & (depth > 0)
         looked_up = _sample(self.lookup, pixels)
@@ -219,7 +219,7 @@ class PhotoSurface:
         rest, eyes = self.reference.rest_vertices, self._of_part("eyes")
         behind = rest[eyes, 2].mean() - rest[:, 2]
         below = rest[eyes, 1].mean() - rest[:, 1]
-        sides = _ramp(behind, *BEHIND_TEMPLES) * (1 - _ramp(below, *BELOW_EARS)) * self._of_part("skin")
+        sides = ramp(behind, *BEHIND_TEMPLES) * (1 - ramp(below, *BELOW_EARS)) * self._of_part("skin")
         return torch.maximum(sides, self._of_part("scalp").float())
 
     def middle(self, *parts: str) -> Float[Tensor, "3"]:
@@ -330,7 +330,7 @@ def _more_like(
     if (apart * across).sum() < 1.5:
         return None
     position = ((image - theirs.mean(0)) @ across) / (apart * across).sum()
-    return _ramp(position, 0.3, 0.5)
+    return ramp(position, 0.3, 0.5)
 
 
 def _distance_inside(alpha: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:
@@ -347,7 +347,7 @@ def _eroded(alpha: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:
     return avg_pool2d(shrunk, 2 * radius + 1, 1, radius, count_include_pad=False)[0, 0].pow(2)
 
 
-def _ramp(value: Tensor, low: float, high: float) -> Tensor:
+def ramp(value: Tensor, low: float, high: float) -> Tensor:
     """Rise smoothly from 0 at `low` to 1 at `high`."""
     t = ((value - low) / (high - low)).clamp(0, 1)
     return t * t * (3 - 2 * t)
