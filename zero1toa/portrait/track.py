@@ -14,7 +14,7 @@ from zero1toa.head.base import ARKIT_NAMES, HeadModel
 from zero1toa.portrait.appearance import Appearance
 from zero1toa.portrait.detect import FaceTracker
 from zero1toa.portrait.fit import compose, decompose, landmark_weights
-from zero1toa.portrait.landmark_fit import LandmarkBasis, Pose, expression_basis, fit, project
+from zero1toa.portrait.landmark_fit import LandmarkBasis, Pose, expression_basis, expression_ridges, fit, project
 from zero1toa.types import Motion, MotionError, Portrait
 
 log = logging.getLogger(__name__)
@@ -22,12 +22,17 @@ log = logging.getLogger(__name__)
 # Measured on six clips: who the person is is known, so expressions may answer the landmarks more freely than in a single
 # photo. Half beyond either end of the ARKit range, mouths open wide and brows that started raised can come down: the
 # mean landmark distance falls from 0.67 % of the face's width to 0.52 %, on eyes and lips from 0.83 % to 0.60 %.
-EXPRESSION_RIDGE, ITERATIONS = 1.0, 4
+# Ridges are this share of a photo's.
+FREER, ITERATIONS = 0.5, 4
 # Brows may rise by three units: one of browInnerUp is 3 mm, and those who cannot lift the inner ends look angry.
 LOWEST, HIGHEST, HIGHEST_BROWS = -0.5, 1.5, 3.0
 RAISED = ("browInnerUp", "browOuterUpLeft", "browOuterUpRight")
-EXPRESSION_RANGE = LOWEST, np.array([HIGHEST_BROWS if name in RAISED else HIGHEST for name in ARKIT_NAMES])
-
+# Less than a closed mouth would open the lips before teeth that stay where they are.
+LIPS_PRESSED = "mouthClose"
+EXPRESSION_RANGE = (
+    np.array([0.0 if name == LIPS_PRESSED else LOWEST for name in ARKIT_NAMES]),
+    np.array([HIGHEST_BROWS if name in RAISED else HIGHEST for name in ARKIT_NAMES]),
+)
 
 # How a face looks says more than its landmarks do, which then count for a thirtieth. On five clips faces gain 0.6 dB by it,
 # mouths 0.7 and eyes 0.6, and landmarks come 0.05 % of the face's width nearer (1,500 points: 0.5, 0.6, 0.2 and 0.03).
@@ -93,8 +98,8 @@ class Follower:
     ) -> Pose:  # fmt: skip
         """Give the pose in the next frame by its landmarks, and if both are given, by how the face looks in it."""
         drawn = partial(
-            fit, self._basis, points, expression_prior=self._start.expression, expression_ridge=EXPRESSION_RIDGE,
-            expression_range=EXPRESSION_RANGE,
+            fit, self._basis, points, expression_prior=self._start.expression,
+            expression_ridge=FREER * expression_ridges(ARKIT_NAMES), expression_range=EXPRESSION_RANGE,
         )  # fmt: skip
         self._pose = drawn(self._weights, self._pose, iterations=ITERATIONS)
         if frame is None or appearance is None:

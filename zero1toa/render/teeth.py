@@ -29,7 +29,7 @@ class Teeth:
 
     def __init__(self, rest: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]) -> None:
         """Find the rows by the triangles of teeth alone."""
-        self._upper = _upper_row(rest, faces)
+        self._upper = upper_row(rest, faces)
         self._edge = float(rest[self._upper, 1].amin()) if self._upper.any() else 0.0
         own = rest[faces.unique()] if len(faces) else rest[:1]
         self._half_width = float((own[:, 0].amax() - own[:, 0].amin()) / 2) or 1.0
@@ -69,7 +69,7 @@ def _crowns(along: Float[Tensor, "P"], widths: tuple[float, ...], left: Bool[Ten
     return (1 - GAP_DEPTH * gap) * (1 - ROUND * beside**2) * (1 + UNLIKE * own), beside
 
 
-def _upper_row(rest: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]) -> Bool[Tensor, "V"]:
+def upper_row(rest: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]) -> Bool[Tensor, "V"]:
     """Mark the vertices of the upper row: of the separate pieces of teeth, those that lie above the middle of all."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
