@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from zero1toa.avatar.layer import discs
 from zero1toa.avatar.rigged import Avatar
 from zero1toa.avatar.seed import SeedConfig, seed_avatar
 from zero1toa.geometry.camera import orbit_camera, project
+from zero1toa.geometry.rotation import quaternion_to_matrix
 from zero1toa.head import load_head
 from zero1toa.head.reference import make_reference
 from zero1toa.priors.base import ClipRequest
@@ -371,6 +373,19 @@ def test_long_hair_goes_round_behind_the_neck_and_stays_inside_the_outline(head,
 
     outside = torch.from_numpy(distance_transform_edt(long_haired.alpha.numpy() < 0.5) > 4)
     assert drawn(head, long_haired, 0.0)[1][outside].max() < 0.25
+
+
+def test_discs_on_a_slope_look_round_from_the_camera(reference):
+    tilt = torch.linspace(0.1, 1.2, 8)
+    still = torch.zeros_like(tilt)
+    normals, view = torch.stack([tilt.sin(), still, tilt.cos()], -1), torch.tensor([0.0, 0.0, 1.0]).expand(8, 3)
+    flat = discs(
+        PhotoSurface(reference), torch.zeros(8, dtype=torch.long), torch.zeros(8, 3), torch.full((8,), 0.002),
+        torch.zeros(8, 3), torch.ones(8), normals, still, view,
+    )  # fmt: skip
+    turn = quaternion_to_matrix(flat.quats)
+    spread = turn @ torch.diag_embed(flat.scales**2) @ turn.mT
+    torch.testing.assert_close(spread[:, :2, :2], (0.002**2 * torch.eye(2)).expand(8, 2, 2), atol=1e-9, rtol=1e-3)
 
 
 def test_shoulders_wider_than_the_person_leave_no_hole_from_the_side(head, reference):

@@ -148,7 +148,8 @@ def _pixel_layers(
         depth = nearest if layer == 0 else nearest + torch.rand(len(deep), generator=generator) * 0.85 * deep
         means = unproject(torch.cat([pixels, depth[:, None]], -1)[None], camera)[0]
         radius = spacing * 0.6
-        thick = radius * 0.5 if layer == 0 else (0.5 * deep / config.layers).maximum(radius).clamp_max(0.006)
+        # Seen from the side, thin ones would stand apart like beads.
+        thick = radius * 2.0 if layer == 0 else (0.5 * deep / config.layers).maximum(radius).clamp_max(0.006)
         layers.append(_bind(photo, means, radius, color, alpha, toward.expand(len(means), 3), thick))
     return layers
 

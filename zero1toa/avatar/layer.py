@@ -35,12 +35,19 @@ def discs(
     opacity: Float[Tensor, "N"],
     normals: Float[Tensor, "N 3"],
     depth: Float[Tensor, "N"] | None = None,
+    view: Float[Tensor, "N 3"] | None = None,
 ) -> Layer:
-    """Make round splats that face along their normals, flat ones unless a depth is given."""
-    _, rotation, _ = face_frames(photo.reference.vertices, photo.faces)
-    along = rotation[face][:, :, 0]
+    """Make round splats that face along their normals, flat ones unless a depth is given.
+
+    With a `view`, the direction to the camera, they are drawn out down the slope until they look round from there.
+    """
+    if view is None:
+        _, rotation, _ = face_frames(photo.reference.vertices, photo.faces)
+        along, length = rotation[face][:, :, 0], radius
+    else:
+        along, length = view, radius / (normals * view).sum(-1)
     across = normalize(torch.linalg.cross(normals, along), dim=-1, eps=1e-6)
     along = torch.linalg.cross(across, normals)
     quats = matrix_to_quaternion(torch.stack([along, across, normals], -1))
-    scales = torch.stack([radius, radius, 0.2 * radius if depth is None else depth], -1)
+    scales = torch.stack([length, radius, 0.2 * radius if depth is None else depth], -1)
     return Layer(face, means, quats, scales, opacity, color.clamp(0.0, 1.0))

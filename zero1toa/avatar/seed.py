@@ -96,8 +96,8 @@ def _seen_splats(photo: PhotoSurface, pixels: Float[Tensor, "P 2"], stride: floa
     # At a grazing angle the grid tears when the head turns; the even lining of the surface does better there.
     keep = (normals * view).sum(-1) > 0.35
     color, alpha = photo.reference.image[y, x], photo.reference.alpha[y, x].clamp(0.05, 0.95)
-    means, face, spacing, normals, color, alpha = (t[keep] for t in (means, face, spacing, normals, color, alpha))
-    return discs(photo, face, means, spacing * 0.55, color, alpha, normals)
+    means, face, spacing, normals, color, alpha, view = (t[keep] for t in (means, face, spacing, normals, color, alpha, view))
+    return discs(photo, face, means, spacing * 0.55, color, alpha, normals, view=view)
 
 
 def _surface_splats(photo: PhotoSurface, coarseness: float, generator: torch.Generator) -> Layer:
