@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.spatial import KDTree
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -35,6 +36,8 @@ SPACING = {
     "mouth": 0.003, "neck": 0.0036, "bust": 0.008,
 }  # fmt: skip
 
+# How near samples may be to each other, in spacings: so near that none of 8 candidates leaves a gap.
+CLOSEST = 0.64
 # How far behind the lips the lining of the mouth may be coarse, in metres.
 BACK_OF_LIPS = 0.012
 # How far heads, and necks and chests, are drawn in at most to lie within the person's outline, and in how many rounds.
@@ -137,7 +140,7 @@ def _from_lips(photo: PhotoSurface) -> Float[Tensor, "F"]:
 def _even_samples(
     photo: PhotoSurface, coarseness: float, generator: torch.Generator
 ) -> tuple[Int[Tensor, "P"], Float[Tensor, "P 3"], Float[Tensor, "P"]]:
-    """Sample triangles, barycentric weights and spacings: many at random, then one for each cell of a grid in space."""
+    """Sample triangles, barycentric weights and spacings: many at random, of which none too near to another is kept."""
     rest, faces, parts = photo.reference.rest_vertices, photo.faces, photo.parts
     wanted = torch.tensor([SPACING[part] for part in PARTS])[parts] * coarseness
     wanted = torch.lerp(wanted.clamp_max(SPACING["lips"] * coarseness), wanted, _from_lips(photo))
@@ -149,11 +152,23 @@ def _even_samples(
     barycentric = torch.cat([1 - root, root * (1 - corner[:, 1:]), root * corner[:, 1:]], -1)
     places = on_surface(rest, faces, face, barycentric)
     # Which way the surface faces keeps apart the two sides of what is thin, such as an ear or a lid.
-    way = face_normals(rest, faces)[face]
-    cell = torch.cat([(places / wanted[face, None]).floor(), (way > 0).float(), parts[face, None].float()], -1).long()
-    _, owner = np.unique(cell.numpy(), axis=0, return_index=True)
-    owner = torch.from_numpy(owner)
-    return face[owner], barycentric[owner], wanted[face][owner]
+    apart = [places / wanted[face, None], face_normals(rest, faces)[face], 10.0 * parts[face, None]]
+    kept = torch.from_numpy(_with_distance(torch.cat(apart, -1).numpy(), CLOSEST))
+    return face[kept], barycentric[kept], wanted[face][kept]
+
+
+def _with_distance(points: Float[np.ndarray, "N D"], distance: float) -> Int[np.ndarray, "P"]:
+    """Pick points, the first ones first, of which no two are nearer than a distance: a Poisson disk (Cook 1986).
+
+    One of each cell of a grid would draw the grid's cuts through the surface as rings.
+    """
+    earlier, later = np.sort(KDTree(points).query_pairs(distance, output_type="ndarray"), 1).T
+    order = np.argsort(later, kind="stable")
+    rivals = np.split(earlier[order], np.searchsorted(later[order], np.arange(1, len(points))))
+    kept = np.zeros(len(points), bool)
+    for index, before in enumerate(rivals):
+        kept[index] = not kept[before].any()
+    return np.flatnonzero(kept)
 
 
 def _into_outline(
