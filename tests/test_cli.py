@@ -249,3 +249,20 @@ def test_reenact_writes_the_clips_own_pixels(tmp_path, capsys):
     capsys.readouterr()
     assert cli.main(words) == 2
     assert "--force" in capsys.readouterr().err
+    assert cli.main([*words, "--force", "--frame", "4"]) == 2
+    assert "use 0 to 3" in capsys.readouterr().err
+    assert sorted((tmp_path / "out" / "frames").iterdir()) == frames
+
+
+def test_reenact_can_begin_at_any_frame(tmp_path):
+    photo = np.asarray(Image.open(astronaut_photo()))[:400, 60:420]
+    clip = [np.zeros_like(photo) + 90, np.roll(photo, 6, 1), photo]
+    write_video(tmp_path / "clip.mp4", clip, 10)
+    words = ["reenact", str(tmp_path / "clip.mp4"), "-o", str(tmp_path / "out"), *TINY, "--iterations", "1", "--frame", "2"]
+    assert cli.main(words) == 0
+    for index in (1, 2):
+        drawn, alpha = read_image(tmp_path / "out" / "frames" / f"{index:05d}.png")
+        assert alpha is not None
+        inside = alpha > 250
+        errors = [np.abs(drawn.astype(int) - picture)[inside].mean() for picture in clip]
+        assert errors[index] == min(errors)

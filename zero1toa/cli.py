@@ -99,9 +99,10 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     create.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     create.add_argument("--force", action="store_true", help="replace the avatar that is there")
 
-    reenact = command("reenact", run_reenact, "make an avatar of a clip's first frame and drive it by the rest")
+    reenact = command("reenact", run_reenact, "make an avatar of a clip's first frame, or another, and drive it by all")
     reenact.add_argument("clip", type=Path, metavar="CLIP")
     reenact.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="gets frames/NNNNN.png, RGBA")
+    reenact.add_argument("--frame", type=int, default=0, metavar="N", help="which frame to make the avatar of, from 0 on")
     reenact.add_argument("--stride", type=int, default=1, metavar="N", help="every how many frames to draw")
     reenact.add_argument("--force", action="store_true", help="replace the frames that are there")
     batch = command("batch", run_batch, "make an avatar of every portrait in a folder, and a report")
@@ -404,7 +405,7 @@ def run_compare(options: argparse.Namespace) -> int:
 
 
 def run_reenact(options: argparse.Namespace) -> int:
-    """Make an avatar of the first frame and write the others as it would show them."""
+    """Make an avatar of one frame and write the others as it would show them."""
     from zero1toa.export.package import describe
     from zero1toa.export.sidecar import write_sidecar
     from zero1toa.media import write_image
@@ -423,7 +424,7 @@ def run_reenact(options: argparse.Namespace) -> int:
         if why:
             reporter.say("prior", why, prior=config.prior)
         began, drawn, provenance = time.monotonic(), list[Path](), Provenance()
-        for step in reenact(options.clip, config, stride=options.stride):
+        for step in reenact(options.clip, config, frame=options.frame, stride=options.stride):
             if not isinstance(step, tuple):
                 reporter.event(step)
                 if step.avatar is not None:

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -129,23 +130,28 @@ def _device(name: str) -> str:
     return name
 
 
-def reenact(clip: Path, config: Config, *, stride: int = 1) -> Iterator[Event | tuple[int, UInt8[np.ndarray, "H W 4"]]]:
-    """Make an avatar of a clip's first frame and drive it by the rest.
+def reenact(
+    clip: Path, config: Config, *, frame: int = 0, stride: int = 1
+) -> Iterator[Event | tuple[int, UInt8[np.ndarray, "H W 4"]]]:
+    """Make an avatar of a clip's first frame, or of another, and drive it by all of them.
 
     First come the events of `create_avatar`, then (index, picture) for every `stride`-th frame and the last: the avatar
-    with straight alpha, in the clip's own pixels.
+    with straight alpha, in the clip's own pixels. Raises InputError for a frame that the clip does not have.
     """
     video = read_video(clip)
+    if not 0 <= frame < len(video.frames):
+        raise InputError(f"there is no frame {frame} in {clip.name}: use 0 to {len(video.frames) - 1}")
     portrait = avatar = None
-    for event in create_avatar(video.frames[0], config):
+    for event in create_avatar(video.frames[frame], config):
         portrait, avatar = event.portrait or portrait, event.avatar or avatar
         yield event
     assert portrait is not None
     assert avatar is not None
-    motion = track(video.frames, video.fps, portrait, avatar.head)
+    # Tracking begins at the frame that the portrait was made of.
+    motion = track(chain([video.frames[frame]], video.frames), video.fps, portrait, avatar.head)
     last = len(video.frames) - 1
     for index in sorted({*range(0, last, stride), last}):
-        one = slice(index, index + 1)
+        one = slice(index + 1, index + 2)
         yield index, cut_out(avatar, motion.states[one], motion.cameras[one])
 
 
