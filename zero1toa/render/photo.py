@@ -20,6 +20,7 @@ from torch.nn.functional import avg_pool2d, grid_sample, max_pool2d, normalize
 from zero1toa.geometry.camera import center, project
 from zero1toa.geometry.mesh import face_areas, vertex_normals
 from zero1toa.render.base import PARALLEL
+from zero1toa.render.eyes import Eyes
 from zero1toa.render.hair import NO_HAIR, SKULL_BEHIND_EYES, HairBand, find_hair_band
 from zero1toa.render.mesh import Fragments, rasterize_mesh
 from zero1toa.render.shading import estimate_shading, relighting
@@ -43,6 +44,8 @@ DARK, SLIT, PARTED = 0.3, 0.01, 0.03
 # Colours of what a closed mouth hides, in the light of a face as bright as `SKIN_LUMA`. Teeth in daylight are about L* 73,
 # a* 2, b* 17 (Joiner 2004), which is (0.76, 0.69, 0.58); they are wet, so they shine, and lips and gums make them redder.
 HIDDEN = {"teeth": (0.82, 0.73, 0.64), "tongue": (0.76, 0.50, 0.49), "mouth": (0.48, 0.20, 0.18), "eyes": (0.82, 0.80, 0.79)}
+# MediaPipe's landmarks in the middle of the left and of the right iris.
+PUPILS = (473, 468)
 USUAL_SKIN, SKIN_LUMA = (0.74, 0.60, 0.52), 0.62
 
 
@@ -74,7 +77,8 @@ class PhotoSurface:
         self.hairy = self._hairy_vertices()
         # Colour and matte side by side, so that a point is looked up once.
         self.lookup = torch.cat([reference.image, self.matte[..., None]], -1)
-        self.fill, self.relighting = self._fill_vertices()
+        self.fill, self.relighting, sclera = self._fill_vertices()
+        self.eyes = self._eyes(sclera)
 
     def colors(
         self, face: Int[Tensor, "P"], barycentric: Float[Tensor, "P 3"], vertices: Float[Tensor, "V 3"] | None = None
@@ -97,15 +101,34 @@ class PhotoSurface:
                 (MIRRORED, COMBED), as_floats(stretched), vertices_then, (self.band or NO_HAIR).as_arrays(),
                 as_floats(self.relighting), color.numpy(), trust.numpy(),
             )  # fmt: skip
-        return self._with_teeth(color, trust, face.cpu(), barycentric.cpu()).to(barycentric), trust.to(barycentric)
+        return self._with_forms(color, trust, face.cpu(), barycentric.cpu()).to(barycentric), trust.to(barycentric)
 
-    def _with_teeth(self, color: Tensor, trust: Tensor, face: Tensor, barycentric: Tensor) -> Float[Tensor, "P 3"]:
-        """Tell the teeth apart that the photo does not see."""
-        own = (self.parts[face] == PARTS.index("teeth")).nonzero()[:, 0]
-        corners = self.faces[face[own]]
-        points = torch.einsum("pc,pcd->pd", barycentric[own], self.reference.rest_vertices[corners])
-        light = torch.lerp(self.teeth.light(points, corners[:, 0]), torch.ones(3), trust[own, None].clamp(0, 1))
-        return color.index_copy(0, own, color[own] * light)
+    def _with_forms(self, color: Tensor, trust: Tensor, face: Tensor, barycentric: Tensor) -> Float[Tensor, "P 3"]:
+        """Tell the teeth apart that the photo does not see, and round off eyes that it sees in part."""
+        for part in ("teeth", "eyes"):
+            own = (self.parts[face] == PARTS.index(part)).nonzero()[:, 0]
+            corners, known = self.faces[face[own]], trust[own, None].clamp(0, 1)
+            points = torch.einsum("pc,pcd->pd", barycentric[own], self.reference.rest_vertices[corners])
+            if part == "teeth":
+                guess = color[own] * self.teeth.light(points, corners[:, 0])
+            else:
+                guess = color[own] if self.eyes is None else self.eyes.colors(points)
+            color = color.index_copy(0, own, torch.lerp(guess, color[own], known))
+        return color
+
+    def _eyes(self, sclera: Float[Tensor, "3"]) -> Eyes | None:
+        """Learn from the photo what its eyes look like all round; None if it shows none."""
+        seen = ((self.parts_seen() == PARTS.index("eyes")) & (self.matte > 0.9)).nonzero()
+        if not len(seen):
+            return None
+        row, column = seen.T
+        corners = self.faces[self.fragments.face[0, row, column].long()]
+        points = torch.einsum("pc,pcd->pd", self.fragments.barycentric[0, row, column], self.reference.rest_vertices[corners])
+        # Where the pupils of the mesh are seen, or as near as lids let them be.
+        middles = self.reference.landmarks[list(PUPILS), :2].flip(-1)
+        pupils = points[torch.cdist(middles, seen + 0.5).argmin(1)]
+        eyes = self._of_part("eyes").nonzero()[:, 0]
+        return Eyes(self.reference.rest_vertices, eyes, pupils, points, self.reference.image[row, column], sclera)
 
     def _stretched(self, vertices: Float[Tensor, "V 3"]) -> Float[Tensor, "V"]:
         """Say from 0 to 1 how far lids are drawn out in a pose, against the photo."""
@@ -238,10 +261,10 @@ class PhotoSurface:
         rows = self.vertex_views[front, 1]
         return rows.min().item(), rows.max().item()
 
-    def _fill_vertices(self) -> tuple[Float[Tensor, "V 3"], Float[Tensor, "V 3"]]:
+    def _fill_vertices(self) -> tuple[Float[Tensor, "V 3"], Float[Tensor, "V 3"], Float[Tensor, "3"]]:
         """Colour every vertex: known ones as seen, the others smoothly from their neighbours along the surface.
 
-        Comes with what the colours of mirror twins have to be multiplied by.
+        Comes with what the colours of mirror twins have to be multiplied by, and the colour of the white of an eye.
         """
         count = len(self.reference.vertices)
         # Where parts meet, the strictest decides.
@@ -259,7 +282,8 @@ class PhotoSurface:
         weight = torch.where(inside | self._of_part("eyelids"), 0.0, weight)
         # A neck is skin: what is seen of it may be no more than a collar.
         group = torch.where(self.vertex_part == PARTS.index("neck"), PARTS.index("skin"), self.vertex_part)
-        return _diffuse(color, weight, default, inside, self.faces, group), gain
+        sclera = default[self._of_part("eyes")].mean(0) if self._of_part("eyes").any() else torch.ones(3)
+        return _diffuse(color, weight, default, inside, self.faces, group), gain, sclera
 
     def _shading(self, seen: Float[Tensor, "V 3"], how: Float[Tensor, "V"]) -> Float[Tensor, "V 3"]:
         """Tell the light on every vertex from the skin that the photo sees `how` well."""
