@@ -12,6 +12,8 @@ from torch.nn.functional import normalize
 # Rings around the pupil's middle, in degrees each; one seen by fewer pixels than these is a mixture of its neighbours.
 RING, FEWEST = 3.0, 3
 RINGS = math.ceil(90 / RING)
+# Where the iris ends in degrees, how far out a photo shows what is white, and how much of that is neither corner nor lid.
+LIMBUS, WHITE, WHITEST = 33.0, 60.0, 0.2
 
 
 class Eyes:
@@ -54,15 +56,19 @@ class Eyes:
     def _ring_colors(
         self, points: Float[Tensor, "P 3"], colors: Float[Tensor, "P 3"], sclera: Float[Tensor, "3"], right: bool
     ) -> Float[Tensor, "R 3"]:
-        """Give the median colour of each ring of one eye: what shines or lies in a lid's shadow is in the minority."""
+        """Give the median colour of each ring of one eye, since what shines is in the minority, and of what is white one."""
         own = self._is_right(points) == right
-        ring, colors = (self._angles(points[own]) / RING).long().clamp_max(RINGS - 1), colors[own]
-        seen = [int(index) for index in ring.unique() if (ring == index).sum() >= FEWEST]
-        known = torch.stack([colors[ring == index].median(0).values for index in seen] + [sclera])
-        # Between rings that are seen colours go over into each other; beyond the last of them all is sclera.
-        at = torch.tensor([*map(float, seen), float(min(seen[-1] + 2, RINGS)) if seen else 0.0])
-        place = torch.arange(RINGS, dtype=torch.float32)
-        after = torch.searchsorted(at, place).clamp(0, len(at) - 1)
+        angles, colors = self._angles(points[own]), colors[own]
+        white = colors[(angles > LIMBUS) & (angles < WHITE)]
+        if len(white) >= FEWEST:
+            whiteness = white.amin(-1)
+            sclera = white[whiteness >= whiteness.quantile(1 - WHITEST)].median(0).values
+        ring = (angles / RING).long()
+        seen = [index for index in range(int(LIMBUS / RING)) if (ring == index).sum() >= FEWEST]
+        known = torch.stack([*(colors[ring == index].median(0).values for index in seen), sclera])
+        # Between rings that are seen colours go over into each other; beyond the iris all is sclera.
+        at, place = torch.tensor([*map(float, seen), LIMBUS / RING]), torch.arange(RINGS, dtype=torch.float32)
+        after = torch.searchsorted(at, place).clamp_max(len(at) - 1)
         before = (after - 1).clamp_min(0)
         share = ((place - at[before]) / (at[after] - at[before]).clamp_min(1e-6)).clamp(0, 1)
         return torch.lerp(known[before], known[after], share[:, None])
