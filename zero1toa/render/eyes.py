@@ -30,13 +30,15 @@ class Eyes:
     ) -> None:
         """Learn from seen `points` of the resting eyes, whose `vertices` and `pupils` (left, right) are known.
 
-        `sclera` is the colour of rings that nothing shows.
+        `sclera` is the colour of rings that nothing shows. An eye that is not seen at all is like the other.
         """
-        left = rest[vertices, 0] > pupils[:, 0].mean()
-        self._middle = float(pupils[:, 0].mean())
-        self._centres = torch.stack([rest[vertices[side]].mean(0) for side in (left, ~left)])
+        self._middle = float(rest[vertices, 0].mean())
+        right = self._is_right(rest[vertices])
+        self._centres = torch.stack([rest[vertices[side]].mean(0) for side in (~right, right)])
         self._axes = normalize(pupils - self._centres, dim=-1)
-        self._rings = torch.stack([self._ring_colors(points, colors, sclera, right) for right in (False, True)])
+        right = self._is_right(points)
+        sides = [side if side.any() else ~side for side in (~right, right)]
+        self._rings = torch.stack([self._ring_colors(points[side], colors[side], sclera) for side in sides])
 
     def colors(self, points: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
         """Give the colour that points of the resting eyes have if they are like the rest of their ring."""
@@ -54,11 +56,10 @@ class Eyes:
         return torch.rad2deg(torch.acos((outwards * self._axes[eye]).sum(-1).clamp(-1, 1)))
 
     def _ring_colors(
-        self, points: Float[Tensor, "P 3"], colors: Float[Tensor, "P 3"], sclera: Float[Tensor, "3"], right: bool
+        self, points: Float[Tensor, "P 3"], colors: Float[Tensor, "P 3"], sclera: Float[Tensor, "3"]
     ) -> Float[Tensor, "R 3"]:
         """Give the median colour of each ring of one eye, since what shines is in the minority, and of what is white one."""
-        own = self._is_right(points) == right
-        angles, colors = self._angles(points[own]), colors[own]
+        angles = self._angles(points)
         white = colors[(angles > LIMBUS) & (angles < WHITE)]
         if len(white) >= FEWEST:
             whiteness = white.amin(-1)

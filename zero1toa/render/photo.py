@@ -124,10 +124,17 @@ class PhotoSurface:
         row, column = seen.T
         corners = self.faces[self.fragments.face[0, row, column].long()]
         points = torch.einsum("pc,pcd->pd", self.fragments.barycentric[0, row, column], self.reference.rest_vertices[corners])
-        # Where the pupils of the mesh are seen, or as near as lids let them be.
-        middles = self.reference.landmarks[list(PUPILS), :2].flip(-1)
-        pupils = points[torch.cdist(middles, seen + 0.5).argmin(1)]
         eyes = self._of_part("eyes").nonzero()[:, 0]
+        axis = self.reference.rest_vertices[eyes, 0].mean()
+        # Where the pupils of the mesh are seen, or as near as lids let them be; a hidden one mirrors the other.
+        left = points[:, 0] > axis
+        pupils = torch.empty(2, 3)
+        for index, own in enumerate((left, ~left)):
+            there = own if own.any() else ~own
+            middle = self.reference.landmarks[PUPILS[index if own.any() else 1 - index], :2].flip(-1)
+            pupils[index] = points[there][(seen[there] + 0.5 - middle).norm(dim=-1).argmin()]
+            if not own.any():
+                pupils[index, 0] = 2 * axis - pupils[index, 0]
         return Eyes(self.reference.rest_vertices, eyes, pupils, points, self.reference.image[row, column], sclera)
 
     def _stretched(self, vertices: Float[Tensor, "V 3"]) -> Float[Tensor, "V"]:
