@@ -18,8 +18,8 @@ from zero1toa.head.base import HeadModel
 from zero1toa.types import Identity
 
 # Tuned on frames of six clips, so that a person has the same face at rest whatever frame it is told from: the lips of such
-# faces lie 1.3 mm from their mean, 2.4 mm at a third of this ridge, and are parted by 1.7 mm at most instead of 6.4, while
-# landmarks are still met to 0.68 % of the face's width instead of 0.56. Otherwise a smile is taken for a wide mouth.
+# faces lie 1.6 mm from their mean, 2.4 mm at half of this ridge, and are parted by 2.3 mm at most instead of 6.4, while
+# landmarks are still met to 0.61 % of the face's width instead of 0.56. Otherwise a smile is taken for a wide mouth.
 SHAPE_RIDGE = 4.0
 # A smile is a smile, and not lips that are drawn to both sides at once, rolled, pressed and shrugged, with which it can be
 # written as well: what faces seldom do costs more.
