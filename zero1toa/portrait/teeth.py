@@ -11,7 +11,7 @@ from torch import Tensor
 from zero1toa.geometry.camera import project
 from zero1toa.head.base import HeadModel
 from zero1toa.render.mesh import rasterize_mesh
-from zero1toa.render.teeth import upper_row
+from zero1toa.render.teeth import upper_row, whiteness
 from zero1toa.types import PARTS, Camera, HeadState, Identity
 
 # Metres up or down that a row may move, and what a metre of it costs, as a share of the opening's pixels.
@@ -33,8 +33,8 @@ def place_teeth(
     part = _parts_seen(head, identity, state, camera)
     left, right = project(head.landmarks(head.vertices(identity, state)), camera)[0, list(CORNERS), :2]
     faces = head.surface.faces[head.surface.parts == PARTS.index("teeth")]
-    opening = int(torch.isin(part, INSIDE).sum())
-    if not len(faces) or opening < SMALLEST * float((left - right).square().sum()):
+    opening, lips = int(torch.isin(part, INSIDE).sum()), part == PARTS.index("lips")
+    if not len(faces) or not lips.any() or opening < SMALLEST * float((left - right).square().sum()):
         return identity
     enamel = _enamel(image, part)
     upper = upper_row(head.vertices(identity, head.rest_state())[0], faces)
@@ -57,7 +57,6 @@ def _parts_seen(head: HeadModel, identity: Identity, state: HeadState, camera: C
 def _enamel(image: Float[Tensor, "H W 3"], part: Int[Tensor, "H W"]) -> Float[Tensor, "H W"]:
     """Say from 0 to 1 how much pixels between the lips look like enamel: less red than lips, and not as dark as a throat."""
     skin, lips = (image[part == PARTS.index(name)].median(0).values for name in ("skin", "lips"))
-    whiteness = lambda color: (color[..., 1] + 0.02) / (color[..., 0] + 0.02)
     white = (whiteness(image) - whiteness(lips)) / (whiteness(skin) - whiteness(lips)).clamp_min(0.02)
     light = (image.mean(-1) / skin.mean() - SHADE[0]) / (SHADE[1] - SHADE[0])
     return white.clamp(0, 1) * light.clamp(0, 1)

@@ -24,7 +24,7 @@ from zero1toa.render.eyes import Eyes
 from zero1toa.render.hair import NO_HAIR, SKULL_BEHIND_EYES, HairBand, find_hair_band
 from zero1toa.render.mesh import Fragments, rasterize_mesh
 from zero1toa.render.shading import estimate_shading, relighting
-from zero1toa.render.teeth import Teeth, in_mouth
+from zero1toa.render.teeth import Teeth, in_mouth, whiteness
 from zero1toa.types import PARTS, Reference
 
 # How far the surface may lie behind what the photo sees there and still count as seen, in metres: half a millimetre
@@ -182,7 +182,6 @@ class PhotoSurface:
         gap, nearest = cast("tuple[np.ndarray, np.ndarray]", distance_transform_edt(~lips.numpy(), return_indices=True))
         gap, (top, chin) = torch.from_numpy(gap), self.face_rows()
         skin_color, lip_color = (_median(image[pixels], USUAL_SKIN) for pixels in (part == PARTS.index("skin"), lips))
-        whiteness = lambda color: (color[..., 1] + 0.02) / (color[..., 0] + 0.02)
         red = whiteness(image) < (whiteness(skin_color) + whiteness(lip_color)) / 2
         like_lips = (red & (image.mean(-1) > DARK * skin_color.mean())) | (gap[teeth].max() < max(SLIT * (chin - top), 1.5))
         return teeth & like_lips & (gap < PARTED * (chin - top)), torch.from_numpy(nearest).long()

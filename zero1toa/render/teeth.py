@@ -69,6 +69,11 @@ def _crowns(along: Float[Tensor, "P"], widths: tuple[float, ...], left: Bool[Ten
     return (1 - GAP_DEPTH * gap) * (1 - ROUND * beside**2) * (1 + UNLIKE * own), beside
 
 
+def whiteness(color: Float[Tensor, "*S 3"]) -> Float[Tensor, "*S"]:
+    """Say how little red a colour is: enamel's is about that of skin, lips' is far less."""
+    return (color[..., 1] + 0.02) / (color[..., 0] + 0.02)
+
+
 def upper_row(rest: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]) -> Bool[Tensor, "V"]:
     """Mark the vertices of the upper row: of the separate pieces of teeth, those that lie above the middle of all."""
     from scipy.sparse import coo_matrix
