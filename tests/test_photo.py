@@ -244,6 +244,58 @@ def test_the_line_between_closed_lips_stays_on_the_lips(head):
     assert (shown - wanted).abs().mean(-1).median() < 0.05
 
 
+# ------------------------------------------------------------------------------------------------------------ lids
+
+
+def eyes_shut(head) -> HeadState:
+    """Shut both eyes."""
+    state = head.rest_state()
+    expression = state.expression.clone()
+    for name in ("eyeBlinkLeft", "eyeBlinkRight"):
+        expression[0, head.expression_names.index(name)] = 1.0
+    return replace(state, expression=expression)
+
+
+@pytest.fixture(scope="module")
+def creased(head, reference) -> tuple[Reference, torch.Tensor, torch.Tensor]:
+    """Photograph eyes, of which the right one lies in shadow, below dark brows and with nearly black creases.
+
+    Comes with the mesh's triangles as the same camera sees them when the eyes are shut, and which of them are creases.
+    """
+    identity, state = head.neutral_identity(), head.rest_state()
+    shut = head.vertices(identity, eyes_shut(head))
+    crease = PhotoSurface(reference).lids_growth(shut[0]) > 2.5
+    lids = head.template[head.surface.faces[head.surface.parts == PARTS.index("eyelids")].unique()]
+    brightness = torch.where(head.template[:, 0] < 0, 0.6, 1.0)
+    brows = (torch.cdist(head.template, lids).amin(1) < 0.01) & (head.template[:, 1] > lids[:, 1].max())
+    brightness[brows] = 0.3
+    brightness[head.surface.faces[crease].unique()] = 0.1
+    close = orbit_camera(
+        torch.zeros(1), torch.zeros(1), target=torch.zeros(3), distance=0.9, focal=1200.0, width=2 * SIZE, height=2 * SIZE
+    )
+    image, alpha = paint(head, head.template, close, brightness)
+    face = rasterize_mesh(shut, head.surface.faces, close).face[0]
+    there = (face >= 0) & crease[face.clamp_min(0)]
+    assert there.sum() > 300
+    return make_reference(image, alpha, close, head, identity, state), face, there
+
+
+def test_a_shut_lid_is_like_the_skin_around_its_eye(head, creased):
+    reference, face, there = creased
+    shut = head.vertices(head.neutral_identity(), eyes_shut(head))[0]
+    color, _ = PhotoSurface(reference).colors(face[there], torch.full((int(there.sum()), 3), 1 / 3), shut)
+    right = shut[head.surface.faces[face[there]], 0].mean(1) < 0
+    for own, brightness in ((right, 0.6), (~right, 1.0)):
+        assert (color[own] - brightness * torch.tensor(SKIN)).abs().median() < 0.04
+
+
+def test_a_crease_does_not_become_a_shadow_on_the_shut_lid(head, creased):
+    reference, _, there = creased
+    pose = seeded(head, reference, splats=75_000).pose(eyes_shut(head))
+    drawn = rasterize(pose, reference.camera, background=torch.zeros(3)).color[0].detach()
+    assert (drawn[there].mean(-1) > 0.4 * torch.tensor(SKIN).mean()).float().mean() > 0.3
+
+
 # ------------------------------------------------------------------------------------------------------------ neck
 
 

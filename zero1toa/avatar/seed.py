@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -36,6 +37,8 @@ SPACING = {
     "mouth": 0.003, "neck": 0.0036, "bust": 0.008,
 }  # fmt: skip
 
+# By how many times a triangle of a lid grows at least when eyes shut if it lies in a fold now, and at most if it does not.
+FOLDED, UNFOLDED = 2.5, 2.0
 # How near samples may be to each other, in spacings: so near that none of 8 candidates leaves a gap.
 CLOSEST = 0.64
 # How far behind the lips the lining of the mouth may be coarse, in metres.
@@ -62,9 +65,10 @@ def seed_avatar(
     stride = float(np.sqrt((matte > 0.5).sum().item() / (config.splats * 0.27)))
     coarseness = (75_000 / config.splats) ** 0.5
     pixels = _pixel_grid(matte, stride)
+    shut = head.vertices(identity, _with_eyes_shut(state[:1], head.expression_names))[0]
     layers = [
-        _seen_splats(photo, pixels, stride),
-        _surface_splats(photo, coarseness, generator),
+        _seen_splats(photo, pixels, stride, shut),
+        _surface_splats(photo, coarseness, shut, generator),
         *hair_layers(photo, pixels, stride, coarseness, config.hair, generator),
     ]
     splats = Layer(*(torch.cat([getattr(layer, name) for layer in layers]) for name in Layer.__slots__))
@@ -85,8 +89,20 @@ def _pixel_grid(matte: Float[Tensor, "H W"], stride: float) -> Float[Tensor, "P 
     return torch.stack([x[inside], y[inside]], -1)
 
 
-def _seen_splats(photo: PhotoSurface, pixels: Float[Tensor, "P 2"], stride: float) -> Layer:
-    """Lay one splat on the mesh under every pixel of the grid, as large as the grid's spacing seen from the camera."""
+def _with_eyes_shut(state: HeadState, names: Sequence[str]) -> HeadState:
+    """Give the photo's pose with both eyes shut."""
+    expression = state.expression.clone()
+    for index, name in enumerate(names):
+        if name.startswith("eye"):
+            expression[:, index] = float(name.startswith("eyeBlink"))
+    return replace(state, expression=expression)
+
+
+def _seen_splats(photo: PhotoSurface, pixels: Float[Tensor, "P 2"], stride: float, shut: Float[Tensor, "V 3"]) -> Layer:
+    """Lay one splat on the mesh under every pixel of the grid, as large as the grid's spacing seen from the camera.
+
+    `shut` is the mesh with shut eyes, in which pixels on lids keep their size: see `_off_drawn_out_lids`.
+    """
     x, y = pixels.long().unbind(-1)
     face = photo.fragments.face[0, y, x].long()
     on_mesh = face >= 0
@@ -100,14 +116,35 @@ def _seen_splats(photo: PhotoSurface, pixels: Float[Tensor, "P 2"], stride: floa
     keep = (normals * view).sum(-1) > 0.35
     color, alpha = photo.reference.image[y, x], photo.reference.alpha[y, x].clamp(0.05, 0.95)
     means, face, spacing, normals, color, alpha, view = (t[keep] for t in (means, face, spacing, normals, color, alpha, view))
+    face = _off_drawn_out_lids(photo, face, means, photo.lids_growth(shut))
     return discs(photo, face, means, spacing * 0.55, color, alpha, normals, view=view)
 
 
-def _surface_splats(photo: PhotoSurface, coarseness: float, generator: torch.Generator) -> Layer:
-    """Line the whole surface evenly, just under the skin: sides, back, closed mouth, folded eyelids."""
+def _off_drawn_out_lids(
+    photo: PhotoSurface, face: Int[Tensor, "N"], means: Float[Tensor, "N 3"], growth: Float[Tensor, "F"]
+) -> Int[Tensor, "N"]:
+    """Bind what lies on a raised lid's fold to the nearest triangle that keeps its size when the lid falls.
+
+    As in life, the crease stays below the brow and the lashes' strip goes down with them. Drawn out with the mesh, a
+    crease of a millimetre would be a shadow over the whole shut eye; this way it uncovers the lining, which is skin.
+    """
+    folded = growth[face] > FOLDED
+    if not folded.any():
+        return face
+    skin = torch.isin(photo.parts, torch.tensor([PARTS.index("eyelids"), PARTS.index("skin")]))
+    calm = (skin & (growth < UNFOLDED)).nonzero()[:, 0]
+    _, nearest = KDTree(photo.reference.vertices[photo.faces[calm]].mean(1).numpy()).query(means[folded].numpy())
+    return face.masked_scatter(folded, calm[torch.from_numpy(nearest)])
+
+
+def _surface_splats(photo: PhotoSurface, coarseness: float, shut: Float[Tensor, "V 3"], generator: torch.Generator) -> Layer:
+    """Line the whole surface evenly, just under the skin: sides, back, closed mouth, folded eyelids.
+
+    Lids are lined with what they show in `shut`, the mesh with shut eyes.
+    """
     vertices, faces = photo.reference.vertices, photo.faces
     face, barycentric, spacing = _even_samples(photo, coarseness, generator)
-    color, confidence = photo.colors(face, barycentric)
+    color, confidence = photo.colors(face, barycentric, shut)
     means, inside = _into_outline(photo, on_surface(vertices, faces, face, barycentric), photo.parts[face])
     face, barycentric, spacing = face[inside], barycentric[inside], spacing[inside]
     color, confidence, means = color[inside], confidence[inside], means[inside]

@@ -36,6 +36,8 @@ GRAZING, HEAD_ON = 0.15, 0.45
 MIRRORED, COMBED = 0.6, 0.35
 # By how many times a lid's area must grow before its pixels count less, and no more.
 DRAWN_OUT = (1.5, 3.0)
+# How far from lids skin is like theirs, in metres, and how bright beside its median what is no brow and no crease of it.
+AROUND_EYES, BARE = 0.005, (0.8, 1.0)
 # How far behind the eyes hair may begin, and how far below them it ends on the skin of the model, in metres.
 BEHIND_TEMPLES, BELOW_EARS = (0.02, 0.04), (0.05, 0.08)
 # Lips are no darker than this, by the skin. An opening is a slit if no pixel of it is farther from the lips than the second
@@ -137,12 +139,18 @@ class PhotoSurface:
                 pupils[index, 0] = 2 * axis - pupils[index, 0]
         return Eyes(self.reference.rest_vertices, eyes, pupils, points, self.reference.image[row, column], sclera)
 
+    def lids_growth(self, vertices: Float[Tensor, "V 3"]) -> Float[Tensor, "F"]:
+        """Say by how many times the area of each of the lids' triangles grows from the photo to a pose; 1 for all others."""
+        lids = self.parts == PARTS.index("eyelids")
+        then = face_areas(self.reference.vertices, self.faces[lids]).clamp_min(1e-12)
+        growth = torch.ones(len(self.faces))
+        growth[lids] = face_areas(vertices, self.faces[lids]) / then
+        return growth
+
     def _stretched(self, vertices: Float[Tensor, "V 3"]) -> Float[Tensor, "V"]:
         """Say from 0 to 1 how far lids are drawn out in a pose, against the photo."""
-        lids = self.parts == PARTS.index("eyelids")
-        growth = face_areas(vertices, self.faces[lids]) / face_areas(self.reference.vertices, self.faces[lids]).clamp_min(1e-12)
-        most = torch.zeros(len(vertices)).scatter_reduce(0, self.faces[lids].flatten(), growth.repeat_interleave(3), "amax")
-        return ramp(most, *DRAWN_OUT)
+        growth = self.lids_growth(vertices).repeat_interleave(3)
+        return ramp(torch.zeros(len(vertices)).scatter_reduce(0, self.faces.flatten(), growth, "amax"), *DRAWN_OUT)
 
     def _seen(
         self, corners: Int[Tensor, "P 3"], barycentric: Float[Tensor, "P 3"], tolerance: Float[Tensor, "P"]
@@ -284,12 +292,28 @@ class PhotoSurface:
         color = torch.where((how >= 0.3)[:, None], seen, (mirror * gain).clamp(0, 1))
         weight = torch.where(how >= 0.3, how, mirror_how * MIRRORED)
         default, inside = self._defaults(color, weight)
-        # What hides under a raised lid is skin like that around the eye: lashes and their shadow must not spread over it.
-        weight = torch.where(inside | self._of_part("eyelids"), 0.0, weight)
-        # A neck is skin: what is seen of it may be no more than a collar.
-        group = torch.where(self.vertex_part == PARTS.index("neck"), PARTS.index("skin"), self.vertex_part)
+        weight = torch.where(inside, 0.0, weight * self._bare_around_eyes(color, weight))
+        # Lids are skin, and so is a neck: what is seen of it may be no more than a collar.
+        like_skin = torch.tensor([PARTS.index(part) for part in ("neck", "eyelids")])
+        group = torch.where(torch.isin(self.vertex_part, like_skin), PARTS.index("skin"), self.vertex_part)
         sclera = default[self._of_part("eyes")].mean(0) if self._of_part("eyes").any() else torch.ones(3)
         return _diffuse(color, weight, default, inside, self.faces, group), gain, sclera
+
+    def _bare_around_eyes(self, color: Float[Tensor, "V 3"], weight: Float[Tensor, "V"]) -> Float[Tensor, "V"]:
+        """Say from 0 to 1 whether colours may spread over the skin that hides under a raised lid; 1 far from the eyes.
+
+        It is as bright as most of the skin around the eye, unlike lashes, creases and brows.
+        """
+        rest, lids = self.reference.rest_vertices, self._of_part("eyelids")
+        skin = lids | (self.vertex_part == PARTS.index("skin"))
+        bare = torch.ones(len(rest))
+        for own in (rest[:, 0] > rest[lids, 0].mean(), rest[:, 0] <= rest[lids, 0].mean()):
+            near = skin & own & (weight > 0)
+            near[near.clone()] = torch.cdist(rest[near], rest[lids & own]).amin(1) < AROUND_EYES
+            light = color[near].mean(-1)
+            if len(light):
+                bare[near] = ramp(light / light.median(), *BARE)
+        return bare
 
     def _shading(self, seen: Float[Tensor, "V 3"], how: Float[Tensor, "V"]) -> Float[Tensor, "V 3"]:
         """Tell the light on every vertex from the skin that the photo sees `how` well."""
