@@ -20,4 +20,4 @@ if reason := missing_kernels():
     sys.exit(f"{reason}\nInstall the CUDA toolkit that torch was built with, or a wheel made by scripts/build_gsplat_wheel.sh")
 END
 "$python" -m pytest -n 0 -m cuda tests
-"$python" scripts/bench_gpu.py --out benchmarks
+"$python" -m scripts.bench_gpu --out benchmarks

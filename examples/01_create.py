@@ -1,4 +1,4 @@
-"""A photo becomes an avatar: python examples/01_create.py [PHOTO]"""
+"""A photo becomes an avatar: python -m examples.01_create [PHOTO]"""
 
 import sys
 from pathlib import Path

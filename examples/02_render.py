@@ -1,4 +1,4 @@
-"""That avatar from the side, smiling: python examples/02_render.py"""
+"""That avatar from the side, smiling: python -m examples.02_render"""
 
 from zero1toa import Viewer, load_avatar
 from zero1toa.media import write_image

@@ -1,4 +1,4 @@
-"""A laugh, filmed by a camera that goes around: python examples/03_animate.py"""
+"""A laugh, filmed by a camera that goes around: python -m examples.03_animate"""
 
 import math
 

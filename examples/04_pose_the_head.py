@@ -1,4 +1,4 @@
-"""The head model without any photo: python examples/04_pose_the_head.py"""
+"""The head model without any photo: python -m examples.04_pose_the_head"""
 
 from dataclasses import replace
 

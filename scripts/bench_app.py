@@ -1,4 +1,4 @@
-"""Measure how soon the app is there and how much of the page is ours: `python scripts/bench_app.py [--rounds N]`.
+"""Measure how soon the app is there and how much of the page is ours: `python -m scripts.bench_app [--rounds N]`.
 
 Each round starts `app.py` and, beside it, a page with nothing but one button by a program that imports torch and Gradio
 as well, and prints the seconds until a headless Chromium shows the button.

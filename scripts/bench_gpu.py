@@ -1,6 +1,6 @@
 """Measure drawing, posing and one clip update on an NVIDIA GPU, and write the numbers into a json file named after it.
 
-    python scripts/bench_gpu.py [--out benchmarks] [--frames 16] [--size 512]
+    python -m scripts.bench_gpu [--out benchmarks] [--frames 16] [--size 512]
 
 The update is the prior aniportrait's at full width with random weights: what it paints means nothing, what it costs does.
 """

@@ -1,4 +1,4 @@
-"""Measure the browser viewer: `python scripts/bench_viewer.py DIR` with a saved avatar, in a headless Chromium without a GPU.
+"""Measure the browser viewer: `python -m scripts.bench_viewer DIR` with a saved avatar, in a headless Chromium without a GPU.
 
 Prints the bytes of the exported page and of what is in it besides the avatar, the milliseconds until the page shows the
 avatar, and the milliseconds of JavaScript for a frame in which face and view move, for 60,000 splats on a canvas so

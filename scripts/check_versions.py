@@ -1,4 +1,4 @@
-"""Check that the program suits every Python and torch it names: `python scripts/check_versions.py [--types-only]`.
+"""Check that the program suits every Python and torch it names: `python -m scripts.check_versions [--types-only]`.
 
 For each pair uv resolves the requirements of the program and of its tests, of wheels alone and from what is said about them,
 as pip would fetch gigabytes for the same answer; then pyright reads the code as each Python would.

@@ -1,6 +1,6 @@
 """Draw a contact sheet of saved avatars or photos: portrait, front, both sides, smile, open jaw, blink, brows.
 
-    python scripts/contact_sheet.py AVATAR_OR_PHOTO... -o sheet.png [--preset preview] [--prior auto] [--keep FOLDER]
+    python -m scripts.contact_sheet AVATAR_OR_PHOTO... -o sheet.png [--preset preview] [--prior auto] [--keep FOLDER]
 
 Photos become avatars first, which takes a preset's time each; `--keep` saves these avatars.
 """

@@ -1,6 +1,6 @@
 """Count what one clip update costs with each diffusion prior at full size, without weights and without memory for them.
 
-    python scripts/count_flops.py [--frames 16] [--size 512]
+    python -m scripts.count_flops [--frames 16] [--size 512]
 
 The networks are built on the meta device, so every operation is counted (2 per multiply and add, `FlopCounterMode`) and none is
 computed. Costs are of a whole update: pictures to latents, landmarks, denoising, latents to pictures.

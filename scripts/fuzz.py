@@ -1,4 +1,4 @@
-"""Hunt for files that a reader does not withstand, guided by what of it they reach: python scripts/fuzz.py READER [options]
+"""Hunt for files that a reader does not withstand, guided by what of it they reach: python -m scripts.fuzz READER [options]
 
 READER is one of those in tests/readers.py, such as glb, motion, avatar, png, mp4 or flame. Needs `pip install atheris`, whose
 options (libFuzzer's) follow, such as -max_total_time=600. What it finds belongs into tests/data/naughty, with a line each.
@@ -13,9 +13,6 @@ import tempfile
 from pathlib import Path
 
 import atheris
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 
 with atheris.instrument_imports(include=["zero1toa"]):
     from tests.readers import write_valid_files

@@ -1,4 +1,4 @@
-"""Kill the program again and again and see that nothing is lost: python scripts/kill.py PHOTO
+"""Kill the program again and again and see that nothing is lost: python -m scripts.kill PHOTO
 
 Each time `create`, `batch` or `export` is started, killed (SIGKILL) at a random moment, and started again, until it ends by
 itself. Then the avatar must be, to the last bit, the one of a run that nobody disturbed, and a file that was there before must

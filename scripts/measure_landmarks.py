@@ -1,6 +1,6 @@
 """Measure where MediaPipe's 478 face landmarks lie on the Anny head, and store it beside the model.
 
-python scripts/measure_landmarks.py [--out zero1toa/head/anny_landmarks.npz]
+python -m scripts.measure_landmarks [--out zero1toa/head/anny_landmarks.npz]
 """
 
 from __future__ import annotations

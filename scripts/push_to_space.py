@@ -1,4 +1,4 @@
-"""Put the app on a Hugging Face Space: `python scripts/push_to_space.py OWNER/NAME [--dry-run]`.
+"""Put the app on a Hugging Face Space: `python -m scripts.push_to_space OWNER/NAME [--dry-run]`.
 
 Uploads what the app needs of the committed files, in one commit, and removes from the Space what is no longer there;
 `--dry-run` prints every file and changes nothing. The account is the one of `hf auth login`. For shared GPUs add

@@ -1,4 +1,4 @@
-"""Photograph the app, step by step, as visitors see it: `python scripts/screenshots.py PHOTO -o DIR`.
+"""Photograph the app, step by step, as visitors see it: `python -m scripts.screenshots PHOTO -o DIR`.
 
 Serves the app on the loopback, walks through it in a headless Chromium on a desk and on a phone, in light and in dark, with
 PHOTO made into an avatar on the way, and writes one png for every step. Look at them all.

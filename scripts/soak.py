@@ -1,4 +1,4 @@
-"""Let many visitors use the app for a while and see that it stays well: python scripts/soak.py [--clients 20] [--minutes 15]
+"""Let many visitors use the app for a while and see that it stays well: python -m scripts.soak [--clients 20] [--minutes 15]
 
 Starts app.py on the loopback. Each visitor loads the page, makes an avatar of a photo in a colour of their own, stops some of
 these half-way, downloads the folder, deletes everything or simply vanishes, and comes again; who waits for too long goes. Once

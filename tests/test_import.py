@@ -1,10 +1,15 @@
 """Importing the package costs next to nothing and drags nothing heavy along."""
 
+import importlib.util
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parent.parent
 
 HEAVY = ("gsplat", "diffusers", "transformers", "gradio", "accelerate", "mediapipe", "anny", "spaces")
 SECONDS = 0.3
@@ -51,3 +56,13 @@ def test_public_names_are_there():
         assert name in dir(zero1toa)
     with pytest.raises(AttributeError, match="no_such_name"):
         zero1toa.no_such_name  # noqa: B018
+
+
+@pytest.mark.parametrize("page", ["README.md", "examples/README.md"])
+def test_commands_that_the_pages_name_are_found_from_the_folder_of_the_project(page):
+    """Run as files, scripts and examples would look for the package beside themselves."""
+    text = (ROOT / page).read_text("utf-8")
+    named = set(re.findall(r"python -m ((?:scripts|examples|zero1toa)[\w.]*\w)", text))
+    assert named
+    assert not [name for name in named if importlib.util.find_spec(name) is None]
+    assert not re.findall(r"python (?:scripts|examples)/\S+", text)

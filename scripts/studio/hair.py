@@ -8,8 +8,8 @@ import numpy as np
 from numba import njit
 from scipy.spatial import cKDTree
 
-from studio.light import HairVolume, Setup
-from studio.shapes import noise, unit
+from scripts.studio.light import HairVolume, Setup
+from scripts.studio.shapes import noise, unit
 
 KEY, SECOND = 70.0, 12.0  # exponents of the two highlights
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from studio.shapes import fibonacci, unit
+from scripts.studio.shapes import fibonacci, unit
 from zero1toa.render.mesh import rasterize_triangles
 
 DIRECTIONS, MAP, BIAS = 220, 320, 0.0025

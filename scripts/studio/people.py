@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from studio.hair import Style
-from studio.light import Lamp, Setup
+from scripts.studio.hair import Style
+from scripts.studio.light import Lamp, Setup
 
 SOFT = Setup(
     lamps=(

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from studio.light import Setup
-from studio.people import Person
-from studio.shapes import fractal, noise, unit
+from scripts.studio.light import Setup
+from scripts.studio.people import Person
+from scripts.studio.shapes import fractal, noise, unit
 
 # Light that skin without pigment sends back, and what melanin and blood take away from red, green and blue.
 PALE, MELANIN, BLOOD = np.array([0.90, 0.80, 0.74]), np.array([0.85, 1.38, 1.95]), np.array([0.14, 0.92, 0.80])
