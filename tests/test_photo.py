@@ -241,7 +241,7 @@ def test_the_line_between_closed_lips_stays_on_the_lips(head):
     reference = make_reference(image, alpha, camera, head, identity, state)
     assert (PhotoSurface(reference).parts_seen()[slit] == PARTS.index("lips")).all()
     shown, wanted = bared_teeth(head, seeded(head, reference, state, splats=75_000))
-    assert (shown - wanted).abs().mean(-1).median() < 0.05
+    assert (shown - wanted).abs().mean(-1).median() < 0.08
 
 
 # ------------------------------------------------------------------------------------------------------------ lids

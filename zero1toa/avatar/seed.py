@@ -37,12 +37,14 @@ SPACING = {
     "mouth": 0.003, "neck": 0.0036, "bust": 0.008,
 }  # fmt: skip
 
+# What people look at gets a finer grid of pixels; and where lips meet, a coarse one would hang over an opening mouth as a rim.
+LOOKED_AT, FINER = ("lips", "eyelids", "eyes"), 2.0
 # By how many times a triangle of a lid grows at least when eyes shut if it lies in a fold now, and at most if it does not.
 FOLDED, UNFOLDED = 2.5, 2.0
 # How near samples may be to each other, in spacings: so near that none of 8 candidates leaves a gap.
 CLOSEST = 0.64
-# How far behind the lips the lining of the mouth may be coarse, in metres.
-BACK_OF_LIPS = 0.012
+# How far behind the lips the lining of the mouth begins, as a share of how far behind them it may be coarse, in metres.
+LINED_FROM, BACK_OF_LIPS = 0.5, 0.012
 # How far heads, and necks and chests, are drawn in at most to lie within the person's outline, and in how many rounds.
 NARROWEST_HEAD, NARROWEST_BODY, ROUNDS = 0.82, 0.5, 8
 
@@ -66,8 +68,10 @@ def seed_avatar(
     coarseness = (75_000 / config.splats) ** 0.5
     pixels = _pixel_grid(matte, stride)
     shut = head.vertices(identity, _with_eyes_shut(state[:1], head.expression_names))[0]
+    looked_at = torch.isin(photo.parts_seen(), torch.tensor([PARTS.index(part) for part in LOOKED_AT]))
     layers = [
-        _seen_splats(photo, pixels, stride, shut),
+        _seen_splats(photo, _inside(~looked_at, pixels), stride, shut),
+        _seen_splats(photo, _inside(looked_at, _pixel_grid(matte, stride / FINER)), stride / FINER, shut),
         _surface_splats(photo, coarseness, shut, generator),
         *hair_layers(photo, pixels, stride, coarseness, config.hair, generator),
     ]
@@ -87,6 +91,12 @@ def _pixel_grid(matte: Float[Tensor, "H W"], stride: float) -> Float[Tensor, "P 
     x = x + (torch.arange(len(rows)) % 2)[:, None] * stride / 2
     inside = (x < width) & (matte[y.long(), x.long().clamp_max(width - 1)] > 0.4)
     return torch.stack([x[inside], y[inside]], -1)
+
+
+def _inside(mask: Bool[Tensor, "H W"], pixels: Float[Tensor, "P 2"]) -> Float[Tensor, "Q 2"]:
+    """Give those pixel positions that lie within a mask."""
+    x, y = pixels.long().unbind(-1)
+    return pixels[mask[y, x]]
 
 
 def _with_eyes_shut(state: HeadState, names: Sequence[str]) -> HeadState:
@@ -165,7 +175,8 @@ def _surface_splats(photo: PhotoSurface, coarseness: float, shut: Float[Tensor, 
 def _from_lips(photo: PhotoSurface) -> Float[Tensor, "F"]:
     """Say from 0 to 1 how far triangles of the mouth's lining are from the lips; 1 for all others.
 
-    The lining begins as the back of the lips: coarse splats there, or such as stand off, hang into the opening like a curtain.
+    The mesh's lining begins as the back of the lips and is drawn out when they part: splats there grow with it and narrow
+    the opening by some millimetres. Coarse ones farther back, or such as stand off, hang into it like a curtain.
     """
     rest, mouth = photo.reference.rest_vertices, photo.parts == PARTS.index("mouth")
     lips = rest[photo.faces[photo.parts == PARTS.index("lips")].unique()]
@@ -180,8 +191,9 @@ def _even_samples(
     """Sample triangles, barycentric weights and spacings: many at random, of which none too near to another is kept."""
     rest, faces, parts = photo.reference.rest_vertices, photo.faces, photo.parts
     wanted = torch.tensor([SPACING[part] for part in PARTS])[parts] * coarseness
-    wanted = torch.lerp(wanted.clamp_max(SPACING["lips"] * coarseness), wanted, _from_lips(photo))
-    density = face_areas(rest, faces) / wanted**2
+    gap = _from_lips(photo)
+    wanted = torch.lerp(wanted.clamp_max(SPACING["lips"] * coarseness), wanted, gap)
+    density = face_areas(rest, faces) / wanted**2 * (gap > LINED_FROM)
     count = int(8 * density.sum())
     face = torch.multinomial(density, count, replacement=True, generator=generator)
     corner = torch.rand(count, 2, generator=generator)

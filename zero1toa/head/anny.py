@@ -28,15 +28,15 @@ from zero1toa.types import PARTS, InputError, Surface
 
 log = logging.getLogger(__name__)
 
-FORMAT = 15  # raise it when the built tensors change, so that stale caches are built again
+FORMAT = 16  # raise it when the built tensors change, so that stale caches are built again
 METRES = 0.1  # MakeHuman's unit is the decimetre
 # Cut lines in decimetres of the base mesh, whose collar bones lie at y = 5.6: a jacket needs the upper chest, no arms.
 CHEST, ARMPIT = 4.05, 2.3
-# Where the rows of teeth rest, in decimetres, how much of their height is left, and how far the upper row's roots lean back;
-# see `_furnish_mouth`.
-LOWER_TEETH_REST, UPPER_TEETH_REST = (0.0, -0.06, -0.02), (0.0, -0.02, 0.0)
-LOWER_CROWN, LOWER_WIDTH, UPPER_CROWN, UPPER_TUCKED = 0.35, 0.84, 1.0, 0.15
-JAW_FOLLOWS_LIP, TONGUE_REST, TONGUE_FOLLOWS_JAW = 1.35, (0.0, -0.04, -0.03), 0.3
+# Where the rows of teeth rest, in decimetres, how much of their height is left, how far the upper row's roots lean back, and
+# how far the lower row's back teeth sink; see `_furnish_mouth`.
+LOWER_TEETH_REST, UPPER_TEETH_REST = (0.0, 0.0, -0.015), (0.0, -0.01, 0.0)
+LOWER_CROWN, LOWER_WIDTH, LOWER_SUNK, UPPER_CROWN, UPPER_TUCKED = 0.42, 0.84, 0.12, 1.0, 0.15
+JAW_FOLLOWS_LIP, TONGUE_REST, TONGUE_FOLLOWS_JAW = 1.2, (0.0, -0.04, -0.03), 0.3
 # MakeHuman's full blink brings the upper lid 3 mm past the lower one; with this share of it, they meet and press.
 BLINK = 0.82
 ROOMS = ("cheek", "chin", "ears", "eyebrows", "eyes", "forehead", "head", "mouth", "neck", "nose")
@@ -168,11 +168,11 @@ def _furnish_mouth(base: BaseMesh, full: np.ndarray, actions: np.ndarray) -> Non
     """Move teeth and tongue, at rest and with the jaw, to where an open mouth shows them; changes both arrays.
 
     MakeHuman's jawOpen moves the lower front teeth by two thirds of what it moves the lower lip, so they would stand in
-    an open mouth like a fence: they follow the lip here. Both rows rest lower, the upper one so little that lips which
-    part for a vowel do not bare it: mouths of six clips gain 0.2 dB by that. The lower row loses its roots and some of its
-    width, which come through narrow chins and jaws and the crease below the lip; the upper one keeps them, or a smile
-    would bare a black gap above it. The tongue's tip goes along with the jaw and its root hardly does, so that a wide open
-    mouth shows it sloping up to a dark throat: 0.7 dB on the clip whose mouth opens widest.
+    an open mouth like a fence: they follow the lip here, a little less than fully, so that a shout bares them. The upper row
+    rests so high that lips which part for a vowel do not bare it, and overlaps the lower one behind it. The lower row loses
+    its roots and some of its width, which come through narrow chins and jaws and the crease below the lip; the upper one
+    keeps them, or a smile would bare a black gap above it. The tongue's tip goes along with the jaw and its root hardly
+    does, so that a wide open mouth shows it sloping up to a dark throat: 0.7 dB on the clip whose mouth opens widest.
     """
     lower, upper = base.group_vertices("helper-lower-teeth"), base.group_vertices("helper-upper-teeth")
     tongue = base.group_vertices("helper-tongue")
@@ -183,6 +183,7 @@ def _furnish_mouth(base: BaseMesh, full: np.ndarray, actions: np.ndarray) -> Non
     opens[tongue] += TONGUE_FOLLOWS_JAW * (tip - opens[tongue])
     full[lower, 1] = full[lower, 1].max() + LOWER_CROWN * (full[lower, 1] - full[lower, 1].max())
     full[lower, 0] *= LOWER_WIDTH
+    full[lower, 1] -= LOWER_SUNK * (full[lower, 2].max() - full[lower, 2])
     full[upper, 1] = full[upper, 1].min() + UPPER_CROWN * (full[upper, 1] - full[upper, 1].min())
     full[upper, 2] -= UPPER_TUCKED * (full[upper, 1] - full[upper, 1].min())
     full[lower] += LOWER_TEETH_REST

@@ -15,7 +15,7 @@ from zero1toa.render.teeth import upper_row, whiteness
 from zero1toa.types import PARTS, Camera, HeadState, Identity
 
 # Metres up or down that a row may move, and what a metre of it costs, as a share of the opening's pixels.
-MOVES, COST = tuple(0.0005 * step for step in range(-8, 9)), 5.0
+MOVES, COST = tuple(0.0005 * step for step in range(-20, 13)), 5.0
 # MediaPipe's landmarks of the mouth's corners, and the smallest opening that says something, by their distance squared.
 CORNERS, SMALLEST = (78, 308), 0.04
 # From where to where darkness turns into enamel in the shade, by the brightness of skin.
