@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import max_pool2d
 
 from zero1toa.avatar.layer import discs
 from zero1toa.avatar.rigged import Avatar
@@ -206,7 +207,10 @@ def opened(head, how_far: float) -> HeadState:
 
 
 def bared_teeth(head, avatar: Avatar) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw an avatar with its mouth open, from near; give its colours where the mesh bares teeth, and the mesh's own."""
+    """Draw an avatar with its mouth open, from near; give its colours where the mesh bares teeth, and the mesh's own.
+
+    A rim of three pixels is left to the lips, which are as soft as their splats.
+    """
     state = opened(head, 0.5)
     close = orbit_camera(
         torch.zeros(1), torch.zeros(1), target=torch.tensor([0.0, -0.07, 0.0]), distance=0.9, focal=2400.0,
@@ -216,7 +220,8 @@ def bared_teeth(head, avatar: Avatar) -> tuple[torch.Tensor, torch.Tensor]:
     drawn = rasterize_mesh(vertices, head.surface.faces, close)
     face = drawn.face[0].long()
     teeth = (face >= 0) & (head.surface.parts[face.clamp_min(0)] == PARTS.index("teeth"))
-    assert teeth.sum() > 300
+    teeth = -max_pool2d(-teeth[None].float(), 7, 1, 3)[0] > 0
+    assert teeth.sum() > 200
     color = rasterize(avatar.pose(state), close, background=torch.zeros(3)).color[0].detach()
     closed = make_reference(
         *paint(head, head.template, camera_at(0.0)), camera_at(0.0), head, head.neutral_identity(), head.rest_state()
@@ -241,7 +246,7 @@ def test_the_line_between_closed_lips_stays_on_the_lips(head):
     reference = make_reference(image, alpha, camera, head, identity, state)
     assert (PhotoSurface(reference).parts_seen()[slit] == PARTS.index("lips")).all()
     shown, wanted = bared_teeth(head, seeded(head, reference, state, splats=75_000))
-    assert (shown - wanted).abs().mean(-1).median() < 0.08
+    assert (shown - wanted).abs().mean(-1).median() < 0.06
 
 
 # ------------------------------------------------------------------------------------------------------------ lids
