@@ -28,15 +28,15 @@ from zero1toa.types import PARTS, InputError, Surface
 
 log = logging.getLogger(__name__)
 
-FORMAT = 16  # raise it when the built tensors change, so that stale caches are built again
+FORMAT = 17  # raise it when the built tensors change, so that stale caches are built again
 METRES = 0.1  # MakeHuman's unit is the decimetre
 # Cut lines in decimetres of the base mesh, whose collar bones lie at y = 5.6: a jacket needs the upper chest, no arms.
 CHEST, ARMPIT = 4.05, 2.3
 # Where the rows of teeth rest, in decimetres, how much of their height is left, how far the upper row's roots lean back, and
 # how far the lower row's back teeth sink; see `_furnish_mouth`.
-LOWER_TEETH_REST, UPPER_TEETH_REST = (0.0, 0.0, -0.015), (0.0, -0.01, 0.0)
+LOWER_TEETH_REST, UPPER_TEETH_REST = (0.0, -0.02, -0.015), (0.0, -0.01, 0.0)
 LOWER_CROWN, LOWER_WIDTH, LOWER_SUNK, UPPER_CROWN, UPPER_TUCKED = 0.42, 0.84, 0.12, 1.0, 0.15
-JAW_FOLLOWS_LIP, TONGUE_REST, TONGUE_FOLLOWS_JAW = 1.2, (0.0, -0.04, -0.03), 0.3
+JAW_FOLLOWS_LIP, TONGUE_REST, TONGUE_FOLLOWS_JAW = 1.1, (0.0, -0.04, -0.03), 0.3
 # MakeHuman's full blink brings the upper lid 3 mm past the lower one; with this share of it, they meet and press.
 BLINK = 0.82
 ROOMS = ("cheek", "chin", "ears", "eyebrows", "eyes", "forehead", "head", "mouth", "neck", "nose")

@@ -16,7 +16,7 @@ GAP, GAP_DEPTH = 0.12, 0.22
 # How much darker a crown is at its sides than in its middle; and teeth differ a little.
 ROUND, UNLIKE = 0.08, 0.03
 # Cheeks shade the teeth beside them: this far behind the foremost, in metres, they are e times darker, but for the last share.
-FADE, DARKEST = 0.009, 0.4
+FADE, DARKEST = 0.009, 0.25
 # What light is left in a mouth has come from gums and lips: where it is dim it is red. Powers of its strength, by channel.
 REDDER = (0.8, 1.1, 1.3)
 # Above the upper row's edge, in shares of the arch's half width, gums begin; they rise so much between teeth. Their colour, by
