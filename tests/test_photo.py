@@ -294,6 +294,12 @@ def test_a_shut_lid_is_like_the_skin_around_its_eye(head, creased):
         assert (color[own] - brightness * torch.tensor(SKIN)).abs().median() < 0.04
 
 
+def test_a_black_photo_has_colours_that_are_numbers(reference):
+    """Against what skin around an eye is bright, all of it could be nothing by nothing."""
+    photo = PhotoSurface(replace(reference, image=torch.zeros_like(reference.image)))
+    assert torch.isfinite(photo.fill).all()
+
+
 def test_a_crease_does_not_become_a_shadow_on_the_shut_lid(head, creased):
     reference, _, there = creased
     pose = seeded(head, reference, splats=75_000).pose(eyes_shut(head))

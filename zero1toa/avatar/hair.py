@@ -19,7 +19,7 @@ from torch.nn.functional import normalize
 
 from zero1toa.avatar.layer import Layer, discs
 from zero1toa.geometry.camera import project, unproject
-from zero1toa.geometry.mesh import face_frames
+from zero1toa.geometry.mesh import face_frames, of_parts
 from zero1toa.render.hair import SKULL_BEHIND_EYES
 from zero1toa.render.lookup import strand_lights
 from zero1toa.render.photo import PhotoSurface, ramp
@@ -227,7 +227,7 @@ def _bind(
     photo: PhotoSurface, means: Tensor, radius: Tensor, color: Tensor, alpha: Tensor, normals: Tensor, thick=None
 ) -> Layer:
     """Make splats of hair or cloth, bound to the nearest triangle of scalp, neck or bust."""
-    anchors = torch.isin(photo.parts, torch.tensor([PARTS.index(part) for part in ("scalp", "neck", "bust")])).nonzero()[:, 0]
+    anchors = of_parts(photo.parts, "scalp", "neck", "bust").nonzero()[:, 0]
     origins, _, _ = face_frames(photo.reference.vertices, photo.faces)
     face = anchors[torch.from_numpy(KDTree(origins[anchors].numpy()).query(means.numpy())[1])]
     return discs(photo, face, means, radius, color, alpha, normals, thick)
@@ -337,7 +337,7 @@ def _without_gaps(person: Bool[np.ndarray, "H W"], widest: int) -> Bool[np.ndarr
 
 def _back(photo: PhotoSurface, middle: float, height: int) -> Float[np.ndarray, "H"]:
     """Give how deep hair reaches behind in every row: as deep as the head, and below it nearly straight down."""
-    behind = torch.isin(photo.parts, torch.tensor([PARTS.index(part) for part in ("scalp", "skin", "neck")]))
+    behind = of_parts(photo.parts, "scalp", "skin", "neck")
     seen = project(photo.reference.vertices[photo.faces[behind].unique()][None], photo.reference.camera)[0].numpy()
     inside = (seen[:, 1] >= 0) & (seen[:, 1] < height)
     back = np.full(height, middle)
@@ -356,7 +356,7 @@ def _outline_depth(photo: PhotoSurface) -> Float[Tensor, "H W"]:
     ears, not on the cheeks' outline, which lies some centimetres before them.
     """
     part = photo.parts_seen()
-    body = torch.isin(part, torch.tensor([PARTS.index("neck"), PARTS.index("bust")]))
+    body = of_parts(part, "neck", "bust")
     head = (part >= 0) & ~body
     rows = torch.arange(len(part), dtype=torch.float32)[:, None]
     fields = []

@@ -16,7 +16,7 @@ from zero1toa.avatar.hair import HairConfig, hair_layers
 from zero1toa.avatar.layer import Layer, discs
 from zero1toa.avatar.rigged import Avatar
 from zero1toa.geometry.camera import center, project, unproject
-from zero1toa.geometry.mesh import face_areas, face_normals, on_surface
+from zero1toa.geometry.mesh import face_areas, face_normals, of_parts, on_surface
 from zero1toa.head.base import HeadModel
 from zero1toa.render.photo import PhotoSurface
 from zero1toa.types import PARTS, HeadState, Identity
@@ -68,10 +68,10 @@ def seed_avatar(
     coarseness = (75_000 / config.splats) ** 0.5
     pixels = _pixel_grid(matte, stride)
     shut = head.vertices(identity, _with_eyes_shut(state[:1], head.expression_names))[0]
-    looked_at = torch.isin(photo.parts_seen(), torch.tensor([PARTS.index(part) for part in LOOKED_AT]))
+    growth, looked_at = photo.lids_growth(shut), of_parts(photo.parts_seen(), *LOOKED_AT)
     layers = [
-        _seen_splats(photo, _inside(~looked_at, pixels), stride, shut),
-        _seen_splats(photo, _inside(looked_at, _pixel_grid(matte, stride / FINER)), stride / FINER, shut),
+        _seen_splats(photo, _inside(~looked_at, pixels), stride, growth),
+        _seen_splats(photo, _inside(looked_at, _pixel_grid(matte, stride / FINER)), stride / FINER, growth),
         _surface_splats(photo, coarseness, shut, generator),
         *hair_layers(photo, pixels, stride, coarseness, config.hair, generator),
     ]
@@ -108,10 +108,10 @@ def _with_eyes_shut(state: HeadState, names: Sequence[str]) -> HeadState:
     return replace(state, expression=expression)
 
 
-def _seen_splats(photo: PhotoSurface, pixels: Float[Tensor, "P 2"], stride: float, shut: Float[Tensor, "V 3"]) -> Layer:
+def _seen_splats(photo: PhotoSurface, pixels: Float[Tensor, "P 2"], stride: float, growth: Float[Tensor, "F"]) -> Layer:
     """Lay one splat on the mesh under every pixel of the grid, as large as the grid's spacing seen from the camera.
 
-    `shut` is the mesh with shut eyes, in which pixels on lids keep their size: see `_off_drawn_out_lids`.
+    `growth` says by how many times triangles grow when eyes shut: see `_off_drawn_out_lids`.
     """
     x, y = pixels.long().unbind(-1)
     face = photo.fragments.face[0, y, x].long()
@@ -126,7 +126,7 @@ def _seen_splats(photo: PhotoSurface, pixels: Float[Tensor, "P 2"], stride: floa
     keep = (normals * view).sum(-1) > 0.35
     color, alpha = photo.reference.image[y, x], photo.reference.alpha[y, x].clamp(0.05, 0.95)
     means, face, spacing, normals, color, alpha, view = (t[keep] for t in (means, face, spacing, normals, color, alpha, view))
-    face = _off_drawn_out_lids(photo, face, means, photo.lids_growth(shut))
+    face = _off_drawn_out_lids(photo, face, means, growth)
     return discs(photo, face, means, spacing * 0.55, color, alpha, normals, view=view)
 
 
@@ -141,8 +141,7 @@ def _off_drawn_out_lids(
     folded = growth[face] > FOLDED
     if not folded.any():
         return face
-    skin = torch.isin(photo.parts, torch.tensor([PARTS.index("eyelids"), PARTS.index("skin")]))
-    calm = (skin & (growth < UNFOLDED)).nonzero()[:, 0]
+    calm = (of_parts(photo.parts, "eyelids", "skin") & (growth < UNFOLDED)).nonzero()[:, 0]
     _, nearest = KDTree(photo.reference.vertices[photo.faces[calm]].mean(1).numpy()).query(means[folded].numpy())
     return face.masked_scatter(folded, calm[torch.from_numpy(nearest)])
 
@@ -231,7 +230,7 @@ def _into_outline(
     """
     camera, alpha = photo.reference.camera, photo.reference.alpha
     height, width = alpha.shape
-    body = torch.isin(parts, torch.tensor([PARTS.index("neck"), PARTS.index("bust")]))[:, None]
+    body = of_parts(parts, "neck", "bust")[:, None]
     base, vertical = photo.middle("neck"), camera.viewmats[0, 1, :3]
     aim = torch.where(body, base + ((points - base) @ vertical)[:, None] * vertical, photo.middle("skin", "scalp"))
     share = torch.where(body, NARROWEST_BODY, NARROWEST_HEAD) ** (1 / ROUNDS)

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
+
+from zero1toa.types import PARTS
+
+
+def of_parts(parts: Int[Tensor, "*S"], *names: str) -> Bool[Tensor, "*S"]:
+    """Mark which numbers of parts are those of some named `PARTS`."""
+    return torch.isin(parts, torch.tensor([PARTS.index(name) for name in names], device=parts.device))
 
 
 def face_normals(vertices: Float[Tensor, "*B V 3"], faces: Int[Tensor, "F 3"]) -> Float[Tensor, "*B F 3"]:

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from zero1toa.geometry.mesh import on_surface, vertex_normals
+from zero1toa.geometry.mesh import of_parts, on_surface, vertex_normals
 from zero1toa.head.base import HeadModel
 from zero1toa.portrait.landmark_fit import Evidence, LandmarkBasis, Pose, expression_basis, jacobian, project, robust
 from zero1toa.render.mesh import rasterize_mesh
-from zero1toa.types import PARTS, Camera, Identity
+from zero1toa.types import Camera, Identity
 
 # What does not change its looks with its pose; the inside of a mouth does.
 LOOKED_AT = ("skin", "lips", "eyelids", "eyes")
@@ -92,8 +92,7 @@ class Appearance:
         at_pose = head.vertices(identity, replace(still, expression=expression))
         fragments = rasterize_mesh(at_pose, head.surface.faces, _camera(pose, *frame.shape[:2]))
         face = fragments.face[0].long()
-        parts = torch.tensor([PARTS.index(part) for part in LOOKED_AT])
-        shown = (face >= 0) & torch.isin(head.surface.parts[face.clamp_min(0)], parts)
+        shown = (face >= 0) & of_parts(head.surface.parts[face.clamp_min(0)], *LOOKED_AT)
         rows, columns = (index.numpy() for index in shown.nonzero(as_tuple=True))
         if len(rows) < FEWEST:
             return None

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from zero1toa.geometry.camera import project
+from zero1toa.geometry.mesh import of_parts
 from zero1toa.head.base import HeadModel
 from zero1toa.render.mesh import rasterize_mesh
 from zero1toa.render.teeth import upper_row, whiteness
@@ -20,7 +21,6 @@ MOVES, COST = tuple(0.0005 * step for step in range(-20, 13)), 5.0
 CORNERS, SMALLEST = (78, 308), 0.04
 # From where to where darkness turns into enamel in the shade, by the brightness of skin.
 SHADE = (0.25, 0.55)
-INSIDE = torch.tensor([PARTS.index(part) for part in ("teeth", "tongue", "mouth")])
 
 
 def place_teeth(
@@ -33,7 +33,7 @@ def place_teeth(
     part = _parts_seen(head, identity, state, camera)
     left, right = project(head.landmarks(head.vertices(identity, state)), camera)[0, list(CORNERS), :2]
     faces = head.surface.faces[head.surface.parts == PARTS.index("teeth")]
-    opening, lips = int(torch.isin(part, INSIDE).sum()), part == PARTS.index("lips")
+    opening, lips = int(of_parts(part, "teeth", "tongue", "mouth").sum()), part == PARTS.index("lips")
     if not len(faces) or not lips.any() or opening < SMALLEST * float((left - right).square().sum()):
         return identity
     enamel = _enamel(image, part)

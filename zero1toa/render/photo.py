@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, max_pool2d, normalize
 
 from zero1toa.geometry.camera import center, project
-from zero1toa.geometry.mesh import face_areas, vertex_normals
+from zero1toa.geometry.mesh import face_areas, of_parts, vertex_normals
 from zero1toa.render.base import PARALLEL
 from zero1toa.render.eyes import Eyes
 from zero1toa.render.hair import NO_HAIR, SKULL_BEHIND_EYES, HairBand, find_hair_band
@@ -67,8 +67,8 @@ class PhotoSurface:
         self.vertex_views = torch.cat([project(reference.vertices[None], reference.camera)[0], cosine], -1)
         self.fragments = self._with_lips_closed()
         self.matte = _eroded(reference.alpha)
-        folds = torch.tensor([PARTS.index(part) for part in ("eyelids", "lips", "mouth", "teeth", "tongue", "eyes")])
-        self.tolerance = torch.where(torch.isin(self.parts, folds), SEEN_WITHIN_FOLDS, SEEN_WITHIN)
+        folds = of_parts(self.parts, "eyelids", "lips", "mouth", "teeth", "tongue", "eyes")
+        self.tolerance = torch.where(folds, SEEN_WITHIN_FOLDS, SEEN_WITHIN)
         self.vertex_part = _vertex_parts(self.faces, self.parts, len(reference.vertices))
         self.teeth = Teeth(reference.rest_vertices, self.faces[self.parts == PARTS.index("teeth")])
         self.scalp = self.parts == PARTS.index("scalp")
@@ -261,8 +261,7 @@ class PhotoSurface:
 
     def middle(self, *parts: str) -> Float[Tensor, "3"]:
         """Give the middle of some parts of the mesh, in metres."""
-        named = torch.isin(self.parts, torch.tensor([PARTS.index(part) for part in parts]))
-        return self.reference.vertices[self.faces[named]].mean((0, 1))
+        return self.reference.vertices[self.faces[of_parts(self.parts, *parts)]].mean((0, 1))
 
     def face_rows(self) -> tuple[float, float]:
         """Give the pixel rows of the forehead's top and the chin's bottom, by the proportions of faces."""
@@ -294,8 +293,7 @@ class PhotoSurface:
         default, inside = self._defaults(color, weight)
         weight = torch.where(inside, 0.0, weight * self._bare_around_eyes(color, weight))
         # Lids are skin, and so is a neck: what is seen of it may be no more than a collar.
-        like_skin = torch.tensor([PARTS.index(part) for part in ("neck", "eyelids")])
-        group = torch.where(torch.isin(self.vertex_part, like_skin), PARTS.index("skin"), self.vertex_part)
+        group = torch.where(of_parts(self.vertex_part, "neck", "eyelids"), PARTS.index("skin"), self.vertex_part)
         sclera = default[self._of_part("eyes")].mean(0) if self._of_part("eyes").any() else torch.ones(3)
         return _diffuse(color, weight, default, inside, self.faces, group), gain, sclera
 
@@ -307,12 +305,14 @@ class PhotoSurface:
         rest, lids = self.reference.rest_vertices, self._of_part("eyelids")
         skin = lids | (self.vertex_part == PARTS.index("skin"))
         bare = torch.ones(len(rest))
+        if not lids.any():
+            return bare
         for own in (rest[:, 0] > rest[lids, 0].mean(), rest[:, 0] <= rest[lids, 0].mean()):
             near = skin & own & (weight > 0)
             near[near.clone()] = torch.cdist(rest[near], rest[lids & own]).amin(1) < AROUND_EYES
             light = color[near].mean(-1)
             if len(light):
-                bare[near] = ramp(light / light.median(), *BARE)
+                bare[near] = ramp(light / light.median().clamp_min(1e-3), *BARE)
         return bare
 
     def _shading(self, seen: Float[Tensor, "V 3"], how: Float[Tensor, "V"]) -> Float[Tensor, "V 3"]:
@@ -338,7 +338,7 @@ class PhotoSurface:
         skin = _median(color[known & (vertex_part == PARTS.index("skin"))], (0.7, 0.55, 0.47))
         hair = _median(self.reference.image[self.hair > 0.9], skin.tolist())
         # Half of what sets this skin's tint apart is the light's, and falls on teeth as well.
-        tint = (skin / skin.mean() * SKIN_LUMA / torch.tensor(USUAL_SKIN)).sqrt()
+        tint = (skin / skin.mean().clamp_min(1e-3) * SKIN_LUMA / torch.tensor(USUAL_SKIN)).sqrt()
         light = (skin.mean() / SKIN_LUMA).clamp(0.25, 1.2) * tint
         default = skin.repeat(len(color), 1)
         default[vertex_part == PARTS.index("scalp")] = hair
@@ -368,7 +368,7 @@ def _vertex_parts(faces: Int[Tensor, "F 3"], parts: Int[Tensor, "F"], count: int
 
 def _inside(parts: Int[Tensor, "*S"]) -> Bool[Tensor, "*S"]:
     """Mark what a closed mouth hides."""
-    return torch.isin(parts, torch.tensor([PARTS.index(part) for part in ("teeth", "tongue", "mouth")]))
+    return of_parts(parts, "teeth", "tongue", "mouth")
 
 
 def _more_like(
